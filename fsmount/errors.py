@@ -1,0 +1,116 @@
+"""What can go wrong in the file system, and the only table from exception to errno.
+
+Every message is one line for a person: what happened, to which file, what to do. The classes say what
+kind of trouble it is; nobody else in the project writes an errno.
+"""
+
+import errno
+
+import client
+
+
+class FsmountError(Exception):
+    """Base of the errors that this package raises itself."""
+
+
+class UsageError(FsmountError):
+    """The command line, environment or configuration file asks for something impossible (exit 2)."""
+
+
+class CaseError(FsmountError):
+    """The case directory can't be used: not a case, newer format, corrupt, disk full."""
+
+
+class CaseLockedError(CaseError):
+    """Another process holds the case; the message says which."""
+
+
+class CustodyError(CaseError):
+    """The custody log can't be written or read."""
+
+
+class MountError(FsmountError):
+    """The mountpoint can't be used, or mounting failed."""
+
+
+class AbsentError(FsmountError):
+    """There is no such entry."""
+
+
+class StaleError(FsmountError):
+    """An open file is gone from the service and its bytes are not stored."""
+
+
+class NotADirectoryHereError(FsmountError):
+    """A directory operation reached something else."""
+
+
+class RefusedError(FsmountError):
+    """The operation is refused by a guard of this mount."""
+
+
+class AccessRefusedError(FsmountError):
+    """This caller may not have the content now."""
+
+
+class ReadOnlyError(FsmountError):
+    """Something would have changed the tree in a way that this mount never allows."""
+
+
+class NotEmptyError(FsmountError):
+    """A directory whose content still exists can't be removed."""
+
+
+class NoAttributeError(FsmountError):
+    """There is no such extended attribute."""
+
+
+class DeadlineError(FsmountError):
+    """The answer did not come within the mount's timeout."""
+
+
+class ContentError(FsmountError):
+    """The bytes of a file can't be given out."""
+
+
+class MismatchError(ContentError):
+    """The bytes that came do not have the hash that was promised."""
+
+
+class SizeDiffersError(ContentError):
+    """The body is longer or shorter than the record said."""
+
+
+class OfflineError(ContentError):
+    """The case does not hold it, and the mount makes no requests."""
+
+
+class UnreachableError(FsmountError):
+    """The service is known to be unreachable; requests fail at once until a probe succeeds."""
+
+
+class CallerGoneError(FsmountError):
+    """The process that asked was killed; nobody reads this answer."""
+
+
+ERRNO_OF: dict[type[BaseException], int] = {
+    AbsentError: errno.ENOENT,
+    client.NotFoundError: errno.ENOENT,
+    StaleError: errno.ESTALE,
+    NotADirectoryHereError: errno.ENOTDIR,
+    RefusedError: errno.EPERM,
+    AccessRefusedError: errno.EACCES,
+    client.AuthenticationError: errno.EACCES,
+    client.PermissionDeniedError: errno.EACCES,
+    client.ConflictError: errno.EBUSY,
+    ReadOnlyError: errno.EROFS,
+    NotEmptyError: errno.ENOTEMPTY,
+    NoAttributeError: errno.ENODATA,
+    DeadlineError: errno.ETIMEDOUT,
+    client.APITimeoutError: errno.ETIMEDOUT,
+}
+
+
+def errno_for(error: BaseException) -> int:
+    """Return the errno of the nearest listed class; EIO for anything else."""
+    return next((ERRNO_OF[kind] for kind in type(error).__mro__ if kind in ERRNO_OF), errno.EIO)
