@@ -1,0 +1,239 @@
+"""One file's bytes on local disk while they arrive: which are here, write them, read them.
+
+A spool is a sparse file plus the set of its byte ranges that have been written. It knows nothing of
+where bytes come from, of hashes or of waiting: `download` decides, this room keeps.
+"""
+
+import bisect
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+_IOV_MAX = os.sysconf("SC_IOV_MAX")
+_COMPARE_BYTES = 1 << 20  # one read of what is stored, while bytes that came twice are compared
+_RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
+
+
+class Extents:
+    """A set of offsets, kept as sorted, disjoint, non-adjacent half-open ranges.
+
+    Units: byte offsets.
+    """
+
+    __slots__ = ("_ends", "_starts")
+
+    def __init__(self, ranges: Sequence[tuple[int, int]] = ()) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        for start, end in ranges:
+            self.add(start, end)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return zip(self._starts, self._ends, strict=True)
+
+    def __repr__(self) -> str:
+        return f"Extents({list(self)!r})"
+
+    @property
+    def total_bytes(self) -> int:
+        """How many offsets are in the set."""
+        return sum(self._ends) - sum(self._starts)
+
+    @property
+    def prefix_end(self) -> int:
+        """The end of the range that begins at 0; 0 when offset 0 is missing."""
+        return self._ends[0] if self._starts and self._starts[0] == 0 else 0
+
+    def add(self, start: int, end: int) -> None:
+        """Add [start, end), joining every range that it touches."""
+        if start >= end:
+            return
+        low = bisect.bisect_left(self._ends, start)
+        high = bisect.bisect_right(self._starts, end)
+        if low < high:
+            start = min(start, self._starts[low])
+            end = max(end, self._ends[high - 1])
+        self._starts[low:high] = [start]
+        self._ends[low:high] = [end]
+
+    def covers(self, start: int, end: int) -> bool:
+        """Say whether every offset of [start, end) is in the set."""
+        return start >= end or self.first_missing(start) >= end
+
+    def first_missing(self, offset: int) -> int:
+        """Return the first offset at or after `offset` that is not in the set."""
+        index = bisect.bisect_right(self._starts, offset) - 1
+        return max(offset, self._ends[index]) if index >= 0 else offset
+
+    def overlap(self, start: int, end: int) -> "Extents":
+        """Return the part of the set that lies within [start, end), as a set of its own."""
+        part = Extents()
+        index = bisect.bisect_right(self._ends, start)
+        while index < len(self._starts) and self._starts[index] < end:
+            part.add(max(start, self._starts[index]), min(end, self._ends[index]))
+            index += 1
+        return part
+
+    def next_present(self, offset: int) -> tuple[int, int] | None:
+        """Return the first range that ends after `offset`, or None."""
+        index = bisect.bisect_right(self._ends, offset)
+        return (self._starts[index], self._ends[index]) if index < len(self._starts) else None
+
+
+class SharedFd:
+    """A file descriptor that is closed once nobody uses it any more.
+
+    Closing one under the feet of a thread would let that thread write into whatever file is given the same
+    number next. `using` and `close` belong to the event loop; the work in between may run in a thread.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._users = 0
+        self._is_closing = False
+
+    @contextlib.contextmanager
+    def using(self) -> Iterator[int]:
+        """Lend the descriptor for the time of the block.
+
+        Errors: ValueError once it is closed or about to be.
+        """
+        if self._is_closing:
+            raise ValueError("the file has been closed")
+        self._users += 1
+        try:
+            yield self._fd
+        finally:
+            self._users -= 1
+            self._close_if_unused()
+
+    def close(self) -> None:
+        """Close now, or when the last user is done."""
+        self._is_closing = True
+        self._close_if_unused()
+
+    def _close_if_unused(self) -> None:
+        if self._is_closing and self._users == 0 and self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class SpoolConflictError(Exception):
+    """Bytes came a second time and were not the ones that came first."""
+
+    def __init__(self, offset: int) -> None:
+        super().__init__(f"bytes from offset {offset} differ from those that came before")
+        self.offset = offset
+
+
+class Spool:
+    """The bytes of one file so far.
+
+    `write` and `read` may block on the disk: call them from a thread, within `fd.using()`. `note_written`,
+    `extents` and the closing belong to the event loop, which alone changes what counts as present.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Create the file; it must not exist.
+
+        Errors: OSError as of open(2).
+        """
+        self.path = path
+        self.extents = Extents()
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.fd = SharedFd(self._fd)
+
+    def write(self, offset: int, pieces: Sequence[bytes], known: Extents) -> None:
+        """Store `pieces` one after the other from `offset`; what `known` has is compared instead.
+
+        Errors: OSError (disk full); SpoolConflictError where bytes differ from what is stored.
+        """
+        if known.total_bytes == 0:
+            self._write_run(offset, pieces)
+            return
+        run: list[bytes] = []
+        run_start = offset
+        for piece in pieces:
+            present = known.next_present(offset)
+            if present is None or present[0] >= offset + len(piece):
+                run.append(piece)
+            else:
+                self._write_run(run_start, run)
+                self._write_or_compare(offset, piece, known)
+                run, run_start = [], offset + len(piece)
+            offset += len(piece)
+        self._write_run(run_start, run)
+
+    def note_written(self, start: int, end: int) -> None:
+        """Count [start, end) as present, after `write` returned."""
+        self.extents.add(start, end)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Return `size` bytes from `offset`, fewer only at the end of the spool; may block."""
+        parts = []
+        while size > 0 and (part := os.pread(self._fd, size, offset)):
+            parts.append(part)
+            offset += len(part)
+            size -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def read_nowait(self, offset: int, size: int) -> bytes | None:
+        """Return `size` bytes if the page cache holds them all, else None; never waits for the disk."""
+        return read_cached(self._fd, offset, size)
+
+    def close(self) -> None:
+        """Close the descriptor; the file stays."""
+        self.fd.close()
+
+    def discard(self) -> None:
+        """Close and remove the file."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def _write_run(self, offset: int, pieces: Sequence[bytes]) -> None:
+        for first in range(0, len(pieces), _IOV_MAX):
+            batch = pieces[first : first + _IOV_MAX]
+            size = sum(map(len, batch))
+            written = os.pwritev(self._fd, batch, offset)
+            if written != size:  # a short write is legal; rare enough for a copy
+                self._write_rest(offset + written, b"".join(batch)[written:])
+            offset += size
+
+    def _write_rest(self, offset: int, rest: bytes) -> None:
+        view = memoryview(rest)
+        while view:
+            written = os.pwrite(self._fd, view, offset)
+            offset += written
+            view = view[written:]
+
+    def _write_or_compare(self, offset: int, piece: bytes, known: Extents) -> None:
+        view = memoryview(piece)
+        while view:
+            missing = known.first_missing(offset)
+            if missing > offset:
+                step = min(len(view), missing - offset, _COMPARE_BYTES)
+                if self.read(offset, step) != view[:step]:
+                    raise SpoolConflictError(offset)
+            else:
+                present = known.next_present(offset)
+                step = min(len(view), present[0] - offset) if present else len(view)
+                self._write_rest(offset, bytes(view[:step]))
+            offset += step
+            view = view[step:]
+
+
+def read_cached(fd: int, offset: int, size: int) -> bytes | None:
+    """Return `size` bytes of `fd` if the page cache holds them all, else None.
+
+    A preadv with RWF_NOWAIT answers at once or not at all, so that the event loop may call it; file
+    systems without it (EOPNOTSUPP) always answer None.
+    """
+    if not _RWF_NOWAIT:
+        return None
+    buffer = bytearray(size)
+    try:
+        count = os.preadv(fd, [buffer], offset, _RWF_NOWAIT)
+    except OSError:  # EAGAIN: not cached; EOPNOTSUPP: never told
+        return None
+    return bytes(buffer) if count == size else None
