@@ -24,8 +24,8 @@ from .bodies import (
     span_of,
 )
 from .contents import Content
-from .corpus import Source, StoredFile
 from .gate import Gate
+from .model import Source, StoredFile
 from .requestlog import RequestLog
 from .shapes import RefusedError, error_answer, json_answer, not_found
 

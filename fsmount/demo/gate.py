@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .behaviour import Behaviour, Grant, RequestBudget, needed_scopes
-from .corpus import tagged_id
+from .model import tagged_id
 from .requestlog import LoggedRequest, RequestLog
 from .shapes import RefusedError, error_answer
 

@@ -14,8 +14,11 @@ import trio.lowlevel
 
 from fsmount.demo.app import Emulator
 from fsmount.demo.behaviour import DELETE_KEY, READ_KEY, USER_DATA_KEY, Behaviour
-from fsmount.demo.corpus import Corpus, Source
+from fsmount.demo.corpus import Corpus
+from fsmount.demo.model import Source
 from fsmount.demo.server import serve
+
+from .faults import Faults
 
 _START_LIMIT_S = 5.0
 _STOP_LIMIT_S = 5.0
@@ -24,7 +27,8 @@ _STOP_LIMIT_S = 5.0
 class RunningEmulator:
     """The emulator at `url` while the context is open.
 
-    `corpus`, `behaviour`, `log` and `budget` may be used from the test at any time.
+    `corpus`, `behaviour`, `log`, `budget` and `faults` may be used from the test at any time.
+    `source` is served instead of a corpus in memory (made-up files by the million, for one).
     `send_buffer_bytes` keeps the kernel from taking much more of a body than the client has read.
     """
 
@@ -34,13 +38,15 @@ class RunningEmulator:
 
     def __init__(
         self,
-        corpus: Source | None = None,
+        corpus: Corpus | None = None,
         *,
+        source: Source | None = None,
         behaviour: Behaviour | None = None,
         send_buffer_bytes: int | None = None,
     ) -> None:
         self.corpus = corpus if corpus is not None else Corpus()
-        self.app = Emulator(self.corpus, behaviour=behaviour)
+        self.faults = Faults()
+        self.app = Emulator(source or self.corpus, behaviour=behaviour, around=self.faults.around)
         self.behaviour = self.app.behaviour
         self.budget = self.app.budget
         self.log = self.app.log
