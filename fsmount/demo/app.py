@@ -25,6 +25,7 @@ from .bodies import (
 )
 from .contents import Content
 from .gate import Gate
+from .listings import ChatEndpoints, OrganizationEndpoints, ProjectEndpoints
 from .model import Source, StoredFile
 from .requestlog import RequestLog
 from .shapes import RefusedError, error_answer, json_answer, not_found
@@ -58,7 +59,12 @@ class Emulator:
         self.log = RequestLog()
         files = FileEndpoints(corpus, self.behaviour)
         endpoints = Starlette(
-            routes=[*files.routes()],
+            routes=[
+                *files.routes(),
+                *ChatEndpoints(corpus).routes(),
+                *ProjectEndpoints(corpus).routes(),
+                *OrganizationEndpoints(corpus).routes(),
+            ],
             exception_handlers={RefusedError: _refused, HTTPException: _refused},
         )
         self._gate = Gate(

@@ -25,11 +25,6 @@ class Organization:
     name: str
     created_at: datetime
 
-    @property
-    def id(self) -> str:
-        """Return the older, prefixed form of the id."""
-        return tagged_id("org", self.uuid)
-
 
 @dataclass(frozen=True, slots=True)
 class User:
