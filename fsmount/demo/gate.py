@@ -102,16 +102,19 @@ class _CountingSend:
         if message["type"] == "http.response.start":
             self._entry.status = message["status"]
             self._add_headers(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            # Noted first: whoever has seen the end of an answer finds it complete in the log.
+            self._entry.is_complete = True
+            self._entry.bytes_sent += len(message.get("body", b""))
+            await self._send(message)
+            return
         body = message.get("body", b"")
         before = self._connection.bytes_handed if self._connection else 0
         await self._send(message)
         # The server swallows the error of a broken connection, so it is asked for here.
-        if self._connection is not None and self._connection.is_broken:
-            self._entry.bytes_sent += min(len(body), self._connection.bytes_handed - before)
-            return
-        self._entry.bytes_sent += len(body)
-        is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
-        self._entry.is_complete = self._entry.is_complete or is_last
+        is_broken = self._connection is not None and self._connection.is_broken
+        handed = self._connection.bytes_handed - before if self._connection else 0
+        self._entry.bytes_sent += min(len(body), handed) if is_broken else len(body)
 
     def _add_headers(self, message: MutableMapping[str, object]) -> None:
         raw = message.get("headers")

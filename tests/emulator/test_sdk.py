@@ -345,15 +345,17 @@ def test_the_budget_runs_out(emulator: RunningEmulator, sdk: ComplianceClient) -
     assert 3590 < caught.value.retry_after <= 3600
 
 
-def test_retries_meet_faults_by_count(emulator: RunningEmulator) -> None:
-    """A 429 and a transient 500 are got over; the third answer is right."""
+def test_faults_come_by_count(emulator: RunningEmulator, sdk: ComplianceClient) -> None:
+    """The first request meets a 429, the second a 500, the third a right answer."""
     file_id = emulator.corpus.add_file(b"hello")
-    emulator.faults.add(rate_limited(0))
+    emulator.faults.add(rate_limited(7))
     rule = emulator.faults.add(server_error(should_retry=False), first=2)
-    with ComplianceClient(emulator.read_key, base_url=emulator.url) as sdk:
-        with pytest.raises(InternalServerError):
-            sdk.files.get(file_id)
-        assert file_id == sdk.files.get(file_id).id
+    with pytest.raises(RateLimitError) as caught:
+        sdk.files.get(file_id)
+    assert 7 == caught.value.retry_after
+    with pytest.raises(InternalServerError):
+        sdk.files.get(file_id)
+    assert file_id == sdk.files.get(file_id).id
     assert (3, 1) == (rule.seen, rule.hits)
     assert [429, 500, 200] == [entry.status for entry in emulator.log.entries()]
 
