@@ -1,0 +1,110 @@
+"""Entry names: any file name that a user gave an upload, as one safe name in a directory.
+
+The names are untrusted. What could hide a file, break a listing, act on a terminal or pass for another
+name is percent-encoded; everything else stays as it is, so that the name is recognized. The true name is
+always in meta.json.
+"""
+
+import hashlib
+import mimetypes
+import re
+
+META_NAME = b"meta.json"
+MAX_NAME_BYTES = 255  # what every file system that evidence is copied to takes
+
+_FILE_ID = re.compile(rb"claude_file_[A-Za-z0-9]{1,128}")
+_HASH_DIGITS = 8
+_MAX_EXTENSION_BYTES = 32  # a longer "extension" is part of the name
+
+# Bidirectional and zero-width controls: they make a name look like another one.
+_INVISIBLE = "\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
+_UNSAFE = re.compile(f"[/\\x00-\\x1f\\x7f-\\x9f\ud800-\udfff{_INVISIBLE}]")
+
+# The machine's own tables differ between systems, and a name must not: a short list, then Python's own.
+_EXTENSIONS = {
+    "application/gzip": ".gz",
+    "application/json": ".json",
+    "application/msword": ".doc",
+    "application/pdf": ".pdf",
+    "application/rtf": ".rtf",
+    "application/vnd.ms-excel": ".xls",
+    "application/vnd.ms-powerpoint": ".ppt",
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": ".pptx",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": ".xlsx",
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": ".docx",
+    "application/vnd.sqlite3": ".sqlite",
+    "application/x-sqlite3": ".sqlite",
+    "application/xml": ".xml",
+    "application/x-7z-compressed": ".7z",
+    "application/x-tar": ".tar",
+    "application/x-yaml": ".yaml",
+    "application/yaml": ".yaml",
+    "application/zip": ".zip",
+    "audio/mpeg": ".mp3",
+    "audio/wav": ".wav",
+    "image/gif": ".gif",
+    "image/heic": ".heic",
+    "image/jpeg": ".jpg",
+    "image/png": ".png",
+    "image/svg+xml": ".svg",
+    "image/tiff": ".tif",
+    "image/webp": ".webp",
+    "message/rfc822": ".eml",
+    "text/calendar": ".ics",
+    "text/css": ".css",
+    "text/csv": ".csv",
+    "text/html": ".html",
+    "text/markdown": ".md",
+    "text/plain": ".txt",
+    "text/tab-separated-values": ".tsv",
+    "text/xml": ".xml",
+    "text/x-python": ".py",
+    "video/mp4": ".mp4",
+    "video/quicktime": ".mov",
+}
+_PYTHONS_OWN = mimetypes.MimeTypes(filenames=())
+
+
+def is_file_id(name: bytes) -> bool:
+    """Say whether a name has the form of a file's id, so that asking the service for it makes sense."""
+    return _FILE_ID.fullmatch(name) is not None
+
+
+def content_name(filename: str | None, mime_type: str | None) -> bytes:
+    """Return the entry name of a file's content.
+
+    Shape: UTF-8, 1 to 255 bytes, never hidden, never `meta.json`; the same for the same arguments, always.
+    """
+    if not filename:
+        return f"content{_extension_of(mime_type)}".encode()
+    name = _UNSAFE.sub(lambda match: _percent(match.group()), filename)
+    if name[0] in ".-":
+        name = _percent(name[0]) + name[1:]
+    if name.casefold() == META_NAME.decode():
+        name = f"content-{name}"
+    return _shorten(name, filename)
+
+
+def _percent(character: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+
+
+def _extension_of(mime_type: str | None) -> str:
+    essence = (mime_type or "").partition(";")[0].strip().lower()
+    known = _EXTENSIONS.get(essence) or _PYTHONS_OWN.guess_extension(essence, strict=True)
+    return known or ""
+
+
+def _shorten(name: str, filename: str) -> bytes:
+    """Cut the stem of a name that is too long, and tell such names apart by a hash of the full one."""
+    encoded = name.encode()
+    if len(encoded) <= MAX_NAME_BYTES:
+        return encoded
+    full = filename.encode("utf-8", "surrogatepass")
+    mark = b"~" + hashlib.sha256(full).hexdigest()[:_HASH_DIGITS].encode()
+    stem, dot, extension = encoded.rpartition(b".")
+    if not dot or not stem or len(extension) > _MAX_EXTENSION_BYTES:
+        stem, extension = encoded, b""
+    end = mark + dot + extension if extension else mark
+    room = MAX_NAME_BYTES - len(end)
+    return stem[:room].decode("utf-8", "ignore").encode() + end
