@@ -140,7 +140,9 @@ class CustodyLog:
         written = os.write(self._fd, data)
         self._size += written
         if written != len(data):  # the disk is full: take the part back, lest a torn line stays
-            with contextlib.suppress(OSError):  # a log that may only grow: the next append closes it off
+            with contextlib.suppress(
+                OSError
+            ):  # a log that may only grow: the next append closes it off
                 os.ftruncate(self._fd, self._size - written)
             self._size = -1
             raise OSError("the disk is full")

@@ -80,7 +80,7 @@ class ScriptedSource:
         *,
         honours_range: bool = False,
         faults: Sequence[Fault] = (),
-        content_md5: str | None | Literal["right"] = "right",
+        content_md5: str | None = "right",
         chunk_bytes: int = 1000,
         connect_s: float = 0.0,
     ) -> None:
@@ -99,6 +99,7 @@ class ScriptedSource:
         self, claude_file_id: str, *, offset: int, end: int | None, ask_range: bool
     ) -> AsyncIterator[Answer]:
         """Answer one request for the body as scripted."""
+        del claude_file_id
         number = len(self.requests)
         fault = self.faults[number] if number < len(self.faults) else NO_FAULT
         self.requests.append((offset, end))

@@ -1,0 +1,228 @@
+"""One file's bytes, shared by everyone who has it open: stored, or on their way through downloads.
+
+A `Body` outlives single downloads. It starts one when bytes are first needed, repeats it once when the
+bytes that came were wrong, and remembers who was given bytes of a body that turned out wrong: those open
+files get errors until they are closed, so that nobody continues a bad copy with good bytes.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+from fsmount.digest import Expected, Verdict
+from fsmount.download import Download
+from fsmount.errors import ContentError, MismatchError, SizeDiffersError
+from fsmount.readahead import Pattern, Policy
+from fsmount.spool import SharedFd, read_cached
+
+_ATTEMPTS = 2  # a body with the wrong hash is asked for once more
+
+
+class OpenContent:
+    """One open file: its position in the reading pattern, and what became of it."""
+
+    def __init__(self, body: "Body", pattern: Pattern, *, keep_cache: bool) -> None:
+        self.body = body
+        self.pattern = pattern
+        self.keep_cache = keep_cache
+        self.has_been_served = False
+        self.broken: Exception | None = None
+
+    async def read(self, offset: int, size: int) -> bytes:
+        """Return the bytes of [offset, offset + size), fewer only at the end of the file.
+
+        Errors: ContentError and its children; whatever the service answered.
+        """
+        return await self.body.read(self, offset, size)
+
+    def close(self) -> None:
+        """Release what this open file holds; waiting reads of it are none by now."""
+        self.body.close(self)
+
+
+class Owner(Protocol):
+    """What a body needs from the collection that it belongs to."""
+
+    def start_download(self, expected: Expected, on_end: Callable[[Download], None]) -> Download:
+        """Begin a download with an empty spool."""
+        ...
+
+    def note_finished(self, body: "Body", verdict: Verdict) -> None:
+        """Take a complete body into the case."""
+        ...
+
+    def note_mismatch(self, body: "Body", download: Download, *, is_final: bool) -> None:
+        """Record that wrong bytes came."""
+        ...
+
+    def note_size(self, body: "Body", size_bytes: int) -> None:
+        """Record that the true size is not the recorded one."""
+        ...
+
+    def note_closed(self, body: "Body") -> None:
+        """Decide what to keep now that nobody has the file open."""
+        ...
+
+
+class Body:
+    """The bytes of one file."""
+
+    def __init__(
+        self, expected: Expected, owner: Owner, policy: Policy, threads: trio.CapacityLimiter
+    ) -> None:
+        self.expected = expected
+        self.download: Download | None = None
+        self.opens: set[OpenContent] = set()
+        self.stored: SharedFd | None = None
+        self.stored_size = 0
+        self.verdict: Verdict | None = None
+        self._owner = owner
+        self._policy = policy
+        self._threads = threads
+        self._mismatches = 0
+        self._tainted: set[OpenContent] = set()
+        self._refusal: tuple[Exception, float] | None = None
+
+    @property
+    def claude_file_id(self) -> str:
+        """The file's id."""
+        return self.expected.claude_file_id
+
+    def open(self, *, keep_cache: bool) -> OpenContent:
+        """Add one open file."""
+        opened = OpenContent(self, Pattern(self._policy), keep_cache=keep_cache)
+        self.opens.add(opened)
+        if self.download:
+            self.download.readers.add(opened.pattern)
+        return opened
+
+    def close(self, opened: OpenContent) -> None:
+        """Remove one open file."""
+        self.opens.discard(opened)
+        self._tainted.discard(opened)
+        if self.download:
+            self.download.readers.discard(opened.pattern)
+        if not self.opens:
+            self._owner.note_closed(self)
+
+    def use_stored(self, fd: int, size_bytes: int) -> None:
+        """Serve from a stored file from now on; the descriptor is this body's to close."""
+        self.stored, self.stored_size = SharedFd(fd), size_bytes
+
+    async def read(self, opened: OpenContent, offset: int, size: int) -> bytes:
+        """Return bytes for one open file; see `OpenContent.read`."""
+        while True:
+            if opened.broken:
+                raise opened.broken.with_traceback(None)
+            if self.stored:
+                return await self._read_stored(self.stored, offset, size)
+            download = self._current_download()
+            try:
+                data = await download.read(opened.pattern, offset, size)
+            except MismatchError:
+                if not self._may_repeat():
+                    raise
+            else:
+                opened.has_been_served = True
+                return data
+
+    async def wait_whole(self) -> int:
+        """Wait until the whole file is here and judged; return its size in bytes.
+
+        Errors: as `read`.
+        """
+        while not self.stored:
+            download = self._current_download()
+            try:
+                return (await download.wait_verdict()).size_bytes
+            except MismatchError:
+                if not self._may_repeat():
+                    raise
+        return self.stored_size
+
+    def forget(self, error: Exception) -> None:
+        """Give up what is being fetched; waiting and later readers of the open files get `error`."""
+        for opened in self.opens:
+            opened.broken = error
+        if self.download:
+            self.download.abort(error)
+
+    def release(self) -> None:
+        """Close the descriptors and remove what was not finished."""
+        if self.download:
+            if self.verdict:
+                self.download.spool.close()
+            else:
+                self.download.spool.discard()
+            self.download = None
+        if self.stored:
+            self.stored.close()
+            self.stored = None
+
+    async def _read_stored(self, stored: SharedFd, offset: int, size: int) -> bytes:
+        size = min(size, self.stored_size - offset)
+        if size <= 0:
+            return b""
+        with stored.using() as fd:
+            data = read_cached(fd, offset, size)
+            if data is None:
+                data = await trio.to_thread.run_sync(
+                    os.pread, fd, size, offset, limiter=self._threads
+                )
+        if len(data) != size:
+            raise ContentError(
+                f"{self.claude_file_id}: its stored content has become shorter;"
+                " run `fsmount verify` on the case"
+            )
+        return data
+
+    def _current_download(self) -> Download:
+        """Return the download to wait on, starting one if there is none; no await in here."""
+        if self._refusal:
+            error, until = self._refusal
+            if trio.current_time() < until:
+                raise error.with_traceback(None)
+            self._refusal, self._mismatches = None, 0
+        if self._tainted:
+            raise MismatchError(
+                f"{self.claude_file_id}: wrong bytes came from the service and a program still has"
+                " them open; close it and read again"
+            )
+        if self.download is None:
+            self.download = self._owner.start_download(self.expected, self._on_end)
+            self.download.readers.update(opened.pattern for opened in self.opens)
+        return self.download
+
+    def _may_repeat(self) -> bool:
+        return not self._tainted and self._refusal is None
+
+    def _on_end(self, download: Download) -> None:
+        """Take the outcome of a download; called once by it, without an await around."""
+        if isinstance(download.failure, MismatchError):
+            self._after_mismatch(download)
+            return
+        if isinstance(download.failure, SizeDiffersError):
+            self._after_other_size(download)
+        if download.verdict:
+            self.verdict = download.verdict
+            with download.spool.fd.using() as fd:
+                self.use_stored(os.dup(fd), download.verdict.size_bytes)
+            self._owner.note_finished(self, download.verdict)
+
+    def _after_mismatch(self, download: Download) -> None:
+        self._mismatches += 1
+        is_final = self._mismatches >= _ATTEMPTS
+        self._tainted = {opened for opened in self.opens if opened.has_been_served}
+        if is_final and download.failure:
+            until = trio.current_time() + self._policy.mismatch_memory_s
+            self._refusal = (download.failure, until)
+        self.download = None
+        self._owner.note_mismatch(self, download, is_final=is_final)
+
+    def _after_other_size(self, download: Download) -> None:
+        for opened in self.opens:
+            opened.broken = download.failure
+        if download.verdict:
+            self._owner.note_size(self, download.verdict.size_bytes)

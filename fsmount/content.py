@@ -1,0 +1,363 @@
+"""The content of all files: fetched once, checked, kept within a bound.
+
+`Contents` is what the file system talks to. It hands out open files, knows sizes and hashes, takes finished
+bodies into the store in groups, evicts the oldest-used ones, and tells the journal what happened to the
+evidence. How one file's bytes come is in `body` and `download`; where they lie is in `store`.
+"""
+
+import dataclasses
+import itertools
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import trio
+
+from fsmount.body import Body, OpenContent
+from fsmount.digest import Expected, Verdict
+from fsmount.download import Download, Source
+from fsmount.errors import AbsentError, CaseError, OfflineError
+from fsmount.readahead import Policy
+from fsmount.spool import Spool
+from fsmount.store import ContentStore, FinishedSpool, StoredContent
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Journal = Callable[[str, Mapping[str, object]], object]
+
+_WORKER_THREADS = 8  # writing and hashing; more do not help two to four cores
+_IDLE_PARTIALS = 64  # unfinished files kept for their next reader; each holds a descriptor
+_CLOSE_GRACE_S = 10.0  # for taking finished files into the store at the end
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Known:
+    """What the case knows of a file's content.
+
+    Shape: hashes None until computed; `size_bytes` is the true size.
+    """
+
+    size_bytes: int | None
+    md5: str | None
+    sha256: str | None
+    verified: Literal["yes", "no", "mismatch"]
+    is_stored: bool
+
+
+@dataclasses.dataclass(slots=True)
+class Counters:
+    """What has happened since the mount began."""
+
+    downloads: int = 0
+    acquired: int = 0
+    acquired_bytes: int = 0
+    mismatches: int = 0
+    evicted: int = 0
+
+
+class Contents:
+    """All files' bytes.
+
+    `source` None means that no request is made. `on_true_size` is told the id of a file whose size turned
+    out other than recorded, so that whoever showed the old one can correct it.
+    """
+
+    def __init__(
+        self,
+        store: ContentStore,
+        source: Source | None,
+        *,
+        spool_dir: Path,
+        nursery: trio.Nursery,
+        journal: Journal,
+        policy: Policy | None = None,
+        cache_bytes: int | None = None,
+        on_true_size: Callable[[str], None] = lambda _claude_file_id: None,
+    ) -> None:
+        self.counters = Counters()
+        self.on_true_size = on_true_size
+        self._store = store
+        self._source = source
+        self._spool_dir = spool_dir
+        self._nursery = nursery
+        self._journal = journal
+        self._policy = policy or Policy()
+        self._cache_bytes = cache_bytes
+        self._threads = trio.CapacityLimiter(_WORKER_THREADS)
+        self._bodies: dict[str, Body] = {}
+        self._stale_pages: set[str] = set()
+        self._numbers = itertools.count(1)
+        self._finished: list[tuple[Body, Verdict]] = []
+        self._adopting = trio.Lock()
+
+    # -- what is known ---------------------------------------------------------------------------
+
+    def find(self, claude_file_id: str) -> Known | None:
+        """Return what is known of a file's content without asking anybody."""
+        body = self._bodies.get(claude_file_id)
+        if body and body.verdict:
+            verdict = body.verdict
+            verified: Literal["yes", "no"] = "yes" if verdict.is_verified else "no"
+            return Known(verdict.size_bytes, verdict.md5, verdict.sha256, verified, is_stored=True)
+        row = self._store.find(claude_file_id)
+        if row is None:
+            return None
+        return Known(row.size_bytes, row.md5, row.sha256, row.verified, row.is_stored)
+
+    def is_stored(self, claude_file_id: str) -> bool:
+        """Say whether reading the file costs no request."""
+        known = self.find(claude_file_id)
+        return known is not None and known.is_stored
+
+    @property
+    def open_count(self) -> int:
+        """How many files are open."""
+        return sum(len(body.opens) for body in self._bodies.values())
+
+    @property
+    def stored_bytes(self) -> int:
+        """How much content the case holds."""
+        return self._store.total_bytes
+
+    @property
+    def streaming_ids(self) -> list[str]:
+        """The files whose bytes are on their way right now."""
+        return [key for key, body in self._bodies.items() if body.download and not body.verdict]
+
+    # -- for readers -----------------------------------------------------------------------------
+
+    async def open(
+        self, claude_file_id: str, size_bytes: int | None, md5: str | None, *, whole: bool
+    ) -> OpenContent:
+        """Open one file; with `whole`, only once all of it is here and judged.
+
+        Shape: `size_bytes` and `md5` as the record has them, None when unknown.
+        Errors: ContentError and its children; whatever the service answered.
+        """
+        body = await self._body(claude_file_id, size_bytes, md5)
+        is_stale = claude_file_id in self._stale_pages
+        opened = body.open(keep_cache=not is_stale)
+        if is_stale and len(body.opens) == 1:
+            self._stale_pages.discard(claude_file_id)
+        try:
+            if whole:
+                await body.wait_whole()
+        except BaseException:
+            opened.close()
+            raise
+        return opened
+
+    async def measure(self, claude_file_id: str, md5: str | None) -> int:
+        """Return the true size of a file whose record has none, in bytes; fetches it if need be."""
+        opened = await self.open(claude_file_id, None, md5, whole=True)
+        try:
+            return await opened.body.wait_whole()
+        finally:
+            opened.close()
+
+    async def discard(self, claude_file_id: str) -> None:
+        """Remove a deleted file's bytes; whoever has it open gets errors from now on."""
+        body = self._bodies.pop(claude_file_id, None)
+        if body:
+            body.forget(AbsentError(f"{claude_file_id} has been deleted"))
+            body.release()
+        self._stale_pages.add(claude_file_id)
+        await self._in_thread(lambda: self._store.discard(claude_file_id))
+
+    async def aclose(self) -> None:
+        """Take what is finished into the store, drop the rest; bounded in time."""
+        with trio.move_on_after(_CLOSE_GRACE_S, shield=True):
+            await self._adopt_finished()
+        for body in list(self._bodies.values()):
+            body.release()
+        self._bodies.clear()
+
+    # -- bodies ----------------------------------------------------------------------------------
+
+    async def _body(self, claude_file_id: str, size_bytes: int | None, md5: str | None) -> Body:
+        body = self._bodies.get(claude_file_id)
+        if body:
+            return body
+        row = self._store.find(claude_file_id)
+        fd = (
+            await self._in_thread(lambda: self._store.open_content(claude_file_id)) if row else None
+        )
+        body = self._bodies.get(claude_file_id)  # another open may have come first, meanwhile
+        if body:
+            if fd is not None:
+                os.close(fd)
+            return body
+        if fd is None and self._source is None:
+            raise OfflineError(
+                f"{claude_file_id}: the case does not hold its content and the mount is offline;"
+                " mount without --offline to fetch it"
+            )
+        body = Body(
+            self._expected(claude_file_id, size_bytes, md5, row), self, self._policy, self._threads
+        )
+        if fd is not None and row is not None and row.size_bytes is not None:
+            body.use_stored(fd, row.size_bytes)
+            self._store.touch(claude_file_id)
+        self._bodies[claude_file_id] = body
+        return body
+
+    @staticmethod
+    def _expected(
+        claude_file_id: str, size_bytes: int | None, md5: str | None, row: StoredContent | None
+    ) -> Expected:
+        if row is None:
+            return Expected(claude_file_id, size_bytes, md5)
+        acquired_md5 = row.md5 if row.verified == "yes" else None
+        known = size_bytes if row.size_bytes is None else row.size_bytes
+        return Expected(claude_file_id, known, md5, acquired_md5)
+
+    def start_download(self, expected: Expected, on_end: Callable[[Download], None]) -> Download:
+        """Begin a download with an empty spool; see `body.Owner`."""
+        if self._source is None:
+            raise OfflineError(f"{expected.claude_file_id}: not stored, and the mount is offline")
+        self.counters.downloads += 1
+        return Download(
+            expected,
+            Spool(self._spool_dir / f"{expected.claude_file_id}.{next(self._numbers)}"),
+            source=self._source,
+            nursery=self._nursery,
+            threads=self._threads,
+            policy=self._policy,
+            on_end=on_end,
+        )
+
+    def note_closed(self, body: Body) -> None:
+        """Drop a body that nobody has open, unless its bytes may still be wanted."""
+        is_waiting_for_store = any(finished is body for finished, _ in self._finished)
+        if self._bodies.get(body.claude_file_id) is not body or is_waiting_for_store:
+            return
+        if body.stored or body.download is None:
+            self._drop(body)
+            return
+        partials = [other for other in self._bodies.values() if other.download and not other.opens]
+        for other in partials[: max(0, len(partials) - _IDLE_PARTIALS)]:
+            self._drop(other)
+
+    def _drop(self, body: Body) -> None:
+        del self._bodies[body.claude_file_id]
+        if body.download and not body.verdict:
+            body.forget(AbsentError("closed"))
+        body.release()
+
+    # -- outcomes --------------------------------------------------------------------------------
+
+    def note_finished(self, body: Body, verdict: Verdict) -> None:
+        """Take a complete body into the case, in the background and in groups."""
+        self._finished.append((body, verdict))
+        self._nursery.start_soon(self._adopt_in_background)
+
+    def note_mismatch(self, body: Body, download: Download, *, is_final: bool) -> None:
+        """Throw wrong bytes away and record that they came."""
+        self.counters.mismatches += 1
+        log.warning(
+            "%s; %s", download.failure, "giving up for now" if is_final else "asking once more"
+        )
+        verdict = download.verdict
+        self._journal(
+            "mismatch",
+            {
+                "claude_file_id": body.claude_file_id,
+                "what": str(download.failure),
+                "md5": verdict and verdict.md5,
+                "promised_md5": verdict and verdict.promised_md5,
+                "request_id": download.request_id,
+                "given_up": is_final,
+            },
+        )
+        self._stale_pages.add(body.claude_file_id)
+        download.spool.discard()
+        if is_final:
+            self._store.note_mismatch(body.claude_file_id)
+
+    def note_size(self, body: Body, size_bytes: int) -> None:
+        """Record that a body is longer or shorter than its record says."""
+        recorded = body.expected.size_bytes
+        log.warning(
+            "%s: the record says %s bytes, the content has %s; it is shown with its true size from now on",
+            body.claude_file_id,
+            recorded,
+            size_bytes,
+        )
+        self._journal(
+            "size_differs",
+            {
+                "claude_file_id": body.claude_file_id,
+                "recorded_bytes": recorded,
+                "true_bytes": size_bytes,
+                "request_id": body.download and body.download.request_id,
+            },
+        )
+        self._stale_pages.add(body.claude_file_id)
+        self._nursery.start_soon(self._announce_size, body.claude_file_id)
+
+    async def _announce_size(self, claude_file_id: str) -> None:
+        self.on_true_size(claude_file_id)
+
+    async def _adopt_in_background(self) -> None:
+        try:
+            await self._adopt_finished()
+        except (CaseError, OSError) as error:
+            log.error("acquired content can't be taken into the case: %s", error)
+
+    async def _adopt_finished(self) -> None:
+        async with self._adopting:
+            batch, self._finished = self._finished, []
+            if not batch:
+                return
+            spools = [self._finished_spool(body, verdict) for body, verdict in batch]
+            for row in await self._in_thread(lambda: self._store.adopt(spools)):
+                self._note_acquired(row)
+            for body, _ in batch:
+                if not body.opens:
+                    self.note_closed(body)
+            await self._evict()
+
+    @staticmethod
+    def _finished_spool(body: Body, verdict: Verdict) -> FinishedSpool:
+        assert body.download is not None
+        return FinishedSpool(
+            claude_file_id=body.claude_file_id,
+            path=body.download.spool.path,
+            size_bytes=verdict.size_bytes,
+            md5=verdict.md5,
+            sha256=verdict.sha256,
+            verified="yes" if verdict.is_verified else "no",
+            how=verdict.how,
+            request_id=body.download.request_id,
+        )
+
+    def _note_acquired(self, row: StoredContent) -> None:
+        self.counters.acquired += 1
+        self.counters.acquired_bytes += row.size_bytes or 0
+        self._journal(
+            "acquired",
+            {
+                "claude_file_id": row.claude_file_id,
+                "size_bytes": row.size_bytes,
+                "md5": row.md5,
+                "sha256": row.sha256,
+                "request_id": row.request_id,
+                "verified": row.how,
+            },
+        )
+
+    async def _evict(self) -> None:
+        if self._cache_bytes is None or self._store.total_bytes <= self._cache_bytes:
+            return
+        in_use = frozenset(key for key, body in self._bodies.items() if body.opens)
+        bound = self._cache_bytes
+        evicted = await self._in_thread(lambda: self._store.evict(bound, in_use.__contains__))
+        for claude_file_id in evicted:
+            self.counters.evicted += 1
+            self._journal("evicted", {"claude_file_id": claude_file_id})
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work, limiter=self._threads)

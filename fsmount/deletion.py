@@ -1,0 +1,176 @@
+"""Deleting a file for ever: the guards before, the custody entries around, the doubts after.
+
+Nothing is sent before the intention is on disk in the custody log, and nothing is removed locally before
+the service has confirmed. Where the answer never came, the file's record tells later what happened.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+import client
+from fsmount.callers import Caller, program_of
+from fsmount.errors import RefusedError
+from fsmount.service import Service
+
+log = logging.getLogger(__name__)
+
+OUTCOME_DELETED = "deleted"
+OUTCOME_ALREADY_GONE = "already gone"
+OUTCOME_REFUSED = "refused"
+OUTCOME_FAILED = "not deleted"
+OUTCOME_UNKNOWN = "unknown"
+
+
+class Journal(Protocol):
+    """The custody log, as far as deleting needs it."""
+
+    def append(self, event: str, data: Mapping[str, object], *, durable: bool = False) -> object:
+        """Write one entry; with `durable`, only return once it is on disk."""
+        ...
+
+
+def unresolved(entries: Iterable[Mapping[str, object]]) -> dict[str, int]:
+    """Return the deletions whose outcome the log does not know: file id to the request's seq."""
+    pending: dict[str, int] = {}
+    for entry in entries:
+        claude_file_id = str(entry.get("claude_file_id"))
+        if entry.get("event") == "delete_requested":
+            pending[claude_file_id] = int(str(entry.get("seq", 0)))
+        elif entry.get("event") == "delete_outcome" and entry.get("outcome") != OUTCOME_UNKNOWN:
+            pending.pop(claude_file_id, None)
+    return pending
+
+
+class Readers:
+    """Which processes have opened which content, for the guard against moving out of the mount.
+
+    `mv`, `rsync --remove-source-files` and `zip -m` copy first and unlink then; whoever does that to a
+    mount of evidence seldom means to destroy the original for the whole organization.
+    """
+
+    def __init__(self, max_entries: int = 100_000) -> None:
+        self._max_entries = max_entries
+        self._pairs: dict[tuple[int, str], None] = {}
+
+    def note(self, number: int, caller: Caller) -> None:
+        """Remember that the caller's process opened content number `number`."""
+        key = (number, self._identity(caller))
+        self._pairs.pop(key, None)
+        self._pairs[key] = None
+        while len(self._pairs) > self._max_entries:
+            del self._pairs[next(iter(self._pairs))]
+
+    def has_read(self, number: int, caller: Caller) -> bool:
+        """Say whether the caller's process has opened it in this mount."""
+        return (number, self._identity(caller)) in self._pairs
+
+    @staticmethod
+    def _identity(caller: Caller) -> str:
+        return program_of(caller.tid).identity
+
+
+class Deleter:
+    """Carries one deletion through, with its custody entries."""
+
+    def __init__(
+        self,
+        service: Service,
+        journal: Journal,
+        readers: Readers,
+        *,
+        allow_move: bool,
+        on_doubt: Callable[[str], None],
+    ) -> None:
+        self._service = service
+        self._journal = journal
+        self._readers = readers
+        self._allow_move = allow_move
+        self._on_doubt = on_doubt
+
+    def check(self, number: int, claude_file_id: str, caller: Caller) -> None:
+        """Raise RefusedError where the guard against moving applies."""
+        if not self._allow_move and self._readers.has_read(number, caller):
+            raise RefusedError(
+                f"{claude_file_id}: refused to delete it for the process that has just read it"
+                f" ({program_of(caller.tid).comm}, pid {caller.tid}): moving out of the mount would destroy"
+                " the original; mount with --allow-move if that is meant"
+            )
+
+    async def delete(
+        self, claude_file_id: str, record: Mapping[str, object] | None, caller: Caller
+    ) -> None:
+        """Ask the service to delete; returns once it is known to be gone.
+
+        Errors: CustodyError before anything was sent; the client's errors, with the outcome in the log.
+        """
+        program = program_of(caller.tid)
+        requested = {
+            "claude_file_id": claude_file_id,
+            "record": record,
+            "uid": caller.uid,
+            "pid": caller.tid,
+            "comm": program.comm,
+        }
+        self._journal.append("delete_requested", requested, durable=True)
+        try:
+            await self._service.delete(claude_file_id)
+        except client.NotFoundError as error:
+            self._note_outcome(claude_file_id, OUTCOME_ALREADY_GONE, error)
+        except Exception as error:
+            outcome = outcome_of(error)
+            self._note_outcome(claude_file_id, outcome, error)
+            if outcome == OUTCOME_UNKNOWN:
+                self._on_doubt(claude_file_id)
+            raise
+        except BaseException as error:  # cancelled: the answer may be lost on the way
+            self._note_outcome(claude_file_id, OUTCOME_UNKNOWN, error)
+            self._on_doubt(claude_file_id)
+            raise
+        else:
+            self._note_outcome(claude_file_id, OUTCOME_DELETED, None)
+
+    async def resolve(self, claude_file_id: str) -> bool | None:
+        """Find out what became of a deletion: True deleted, False still there, None still unknown."""
+        try:
+            await self._service.ask(claude_file_id)
+        except client.NotFoundError as error:
+            self._note_outcome(claude_file_id, OUTCOME_DELETED, error, resolved=True)
+            return True
+        except Exception as error:
+            log.warning(
+                "what became of the deletion of %s is still unknown: %s", claude_file_id, error
+            )
+            return None
+        self._note_outcome(claude_file_id, OUTCOME_FAILED, None, resolved=True)
+        return False
+
+    def _note_outcome(
+        self,
+        claude_file_id: str,
+        outcome: str,
+        error: BaseException | None,
+        *,
+        resolved: bool = False,
+    ) -> None:
+        data: dict[str, object] = {
+            "claude_file_id": claude_file_id,
+            "outcome": outcome,
+            "request_id": getattr(error, "request_id", None),
+        }
+        if error is not None and not isinstance(error, client.NotFoundError):
+            data["error"] = str(error) or type(error).__name__
+        if resolved:
+            data["resolved_by"] = "asking for the record"
+        self._journal.append("delete_outcome", data, durable=True)
+
+
+def outcome_of(error: Exception) -> str:
+    """Say what an error tells about whether the file still exists."""
+    if isinstance(error, client.AuthenticationError | client.PermissionDeniedError):
+        return OUTCOME_REFUSED
+    if isinstance(error, client.APIConnectionError):
+        return OUTCOME_UNKNOWN if error.bytes_sent else OUTCOME_FAILED
+    if isinstance(error, client.APIError):
+        return OUTCOME_UNKNOWN if error.status >= 500 else OUTCOME_FAILED
+    return OUTCOME_UNKNOWN if isinstance(error, client.InvalidResponseError) else OUTCOME_FAILED

@@ -1,0 +1,426 @@
+"""The file system in our own types: lookup, getattr, list, open, read, unlink.
+
+Every answer comes from memory or the catalog's index, except four things that may ask the service: the
+first look into a directory whose record is not known yet, the size of a content entry that no record
+tells, content that is not stored, and a deletion. The kernel's side of all this is in `operations`.
+"""
+
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+
+import client
+from fsmount.body import OpenContent
+from fsmount.callers import Caller, program_of
+from fsmount.catalog import Catalog, Entry
+from fsmount.content import Contents
+from fsmount.deletion import Deleter, Readers
+from fsmount.errors import (
+    AbsentError,
+    AccessRefusedError,
+    NotADirectoryHereError,
+    NotEmptyError,
+    OfflineError,
+    ReadOnlyError,
+    RefusedError,
+    StaleError,
+)
+from fsmount.inodes import (
+    HIDDEN_DIR,
+    ROOT,
+    STATUS,
+    Handle,
+    HandleTable,
+    Inode,
+    Kind,
+    split,
+)
+from fsmount.names import META_NAME, is_file_id
+from fsmount.service import Service
+from fsmount.tree import Attributes, directory_attributes, file_attributes
+from fsmount.view import ABSENT_S, NAME_S, UNSETTLED_S, View
+
+log = logging.getLogger(__name__)
+
+HIDDEN_NAME = b".fsmount"
+STATUS_NAME = b"status.json"
+STATUS_BYTES = 8192  # padded to one size, so that what stat said is what read gives
+
+_PAGE_ENTRIES = 1000
+_WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Absent:
+    """There is no such name, and the kernel may remember that for a while."""
+
+    entry_timeout_s: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DirEntry:
+    """One line of a listing; `next_id` is where to go on after it."""
+
+    name: bytes
+    attributes: Attributes
+    next_id: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Opened:
+    """An open file; `keep_cache` says that the kernel's pages of it are still right."""
+
+    handle: Handle
+    keep_cache: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StatFs:
+    """What df asks for; the tree has no blocks of its own."""
+
+    files: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Rules:
+    """What this mount lets readers do.
+
+    Units: bytes. `verified_open_bytes` None: every file is served only once whole and verified.
+    """
+
+    allow_delete: bool = False
+    verified_open_bytes: int | None = 16 << 20
+    deny_programs: frozenset[str] = frozenset()
+
+
+@dataclasses.dataclass(slots=True)
+class Counters:
+    """What readers did since the mount began."""
+
+    opens: int = 0
+    denied_opens: int = 0
+    deleted: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _OpenBytes:
+    """A small file whose bytes were made when it was opened."""
+
+    data: bytes
+
+
+_OpenFile = _OpenBytes | OpenContent
+
+
+class Filesystem:
+    """The tree of one case.
+
+    Names are bytes as the kernel has them; sizes and offsets are in bytes. Errors: the classes of
+    `errors`, and the client's where the service was asked.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        contents: Contents,
+        service: Service | None,
+        deleter: Deleter | None,
+        readers: Readers,
+        rules: Rules,
+        *,
+        status: Callable[[], bytes],
+    ) -> None:
+        self.counters = Counters()
+        self._catalog = catalog
+        self._contents = contents
+        self._service = service
+        self._deleter = deleter
+        self._readers = readers
+        self._rules = rules
+        self._status = status
+        self._view = View(contents, is_writable=rules.allow_delete)
+        self._files: HandleTable[_OpenFile] = HandleTable()
+        self._directories: HandleTable[Sequence[DirEntry] | None] = HandleTable()
+        # Deleted through this mount, with the name that is left in the directory until it is removed too.
+        self._remains: dict[int, set[bytes]] = {}
+
+    @property
+    def allows_delete(self) -> bool:
+        """Say whether unlink can reach the service at all."""
+        return self._rules.allow_delete
+
+    # -- names and attributes --------------------------------------------------------------------
+
+    async def lookup(self, parent: Inode, name: bytes, caller: Caller) -> Attributes | Absent:
+        """Find one name; a name that can't exist costs nothing and is remembered by the kernel."""
+        del caller
+        if parent == ROOT:
+            return await self._lookup_in_root(name)
+        if parent == HIDDEN_DIR:
+            return self._status_attributes() if name == STATUS_NAME else Absent(ABSENT_S)
+        number, kind = split(parent)
+        if kind is not Kind.DIRECTORY:
+            raise NotADirectoryHereError(f"inode {parent} is not a directory")
+        if name.startswith(
+            b"."
+        ):  # no content name begins with a dot, so no record is needed to know
+            return Absent(ABSENT_S)
+        entry = await self._with_record(self._entry(number))
+        if name == META_NAME and self._has_name(entry, name):
+            return self._view.meta(entry)
+        if name == entry.content_name and entry.has_content and self._has_name(entry, name):
+            return await self._content_attributes(entry)
+        return Absent(ABSENT_S)
+
+    async def getattr(self, inode: Inode, caller: Caller | None) -> Attributes:
+        """Return the attributes of a node that the kernel knows."""
+        del caller
+        if inode in (ROOT, HIDDEN_DIR):
+            return self._fixed_directory(inode)
+        if inode == STATUS:
+            return self._status_attributes()
+        number, kind = split(inode)
+        entry = self._entry(number)
+        if kind is Kind.DIRECTORY:
+            return self._view.directory(entry)
+        entry = await self._with_record(entry)
+        return (
+            self._view.meta(entry) if kind is Kind.META else await self._content_attributes(entry)
+        )
+
+    def getxattr(self, inode: Inode, name: bytes) -> bytes:
+        """Return one extended attribute, from what is known."""
+        return self._view.xattr(*self._known_node(inode), name)
+
+    def listxattr(self, inode: Inode) -> list[bytes]:
+        """Return the names of the extended attributes of a node."""
+        if inode in (ROOT, HIDDEN_DIR, STATUS):
+            return []
+        return sorted(self._view.xattrs(*self._known_node(inode)))
+
+    def statfs(self) -> StatFs:
+        """Return the number of files in the case."""
+        return StatFs(files=self._catalog.count())
+
+    # -- listing ---------------------------------------------------------------------------------
+
+    async def opendir(self, inode: Inode, caller: Caller) -> Handle:
+        """Open a directory; one of a file is listed as it is now, the root as it is when read."""
+        del caller
+        if inode == ROOT:
+            return self._directories.open(None)
+        if inode == HIDDEN_DIR:
+            return self._directories.open([DirEntry(STATUS_NAME, self._status_attributes(), 3)])
+        number, kind = split(inode)
+        if kind is not Kind.DIRECTORY:
+            raise NotADirectoryHereError(f"inode {inode} is not a directory")
+        entry = await self._with_record(self._entry(number))
+        return self._directories.open(list(self._entries_of(entry)))
+
+    def readdir(self, handle: Handle, start: int) -> Iterator[DirEntry]:
+        """Yield the entries after position `start`; positions stay valid while files come and go."""
+        entries = self._directories.get(handle)
+        if entries is None:
+            yield from self._entries_of_root(start)
+        else:
+            yield from (entry for entry in entries if entry.next_id > start)
+
+    def releasedir(self, handle: Handle) -> None:
+        """Close a directory."""
+        self._directories.release(handle)
+
+    def _entries_of_root(self, start: int) -> Iterator[DirEntry]:
+        """Walk the catalog page by page: memory stays small, whatever the number of files."""
+        after = start
+        while page := self._catalog.page(after, _PAGE_ENTRIES):
+            for listed in page:
+                attributes = self._view.listed_directory(listed)
+                yield DirEntry(listed.claude_file_id.encode(), attributes, listed.number)
+            after = page[-1].number
+
+    def _entries_of(self, entry: Entry) -> Iterator[DirEntry]:
+        """List content first, so that `rm -r` deletes it before it meets meta.json."""
+        if entry.has_content and entry.content_name and self._has_name(entry, entry.content_name):
+            attributes = self._view.content(entry, self._view.size_bytes(entry))
+            yield DirEntry(entry.content_name, attributes, 1)
+        if self._has_name(entry, META_NAME):
+            yield DirEntry(META_NAME, self._view.meta(entry), 2)
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    async def open(self, inode: Inode, flags: int, caller: Caller) -> Opened:
+        """Open a file for reading; a small one only once it is whole and verified."""
+        if flags & _WRITE_FLAGS:
+            raise ReadOnlyError("files of this mount can't be written")
+        if inode == STATUS:
+            data = self._status().ljust(STATUS_BYTES - 1)[: STATUS_BYTES - 1] + b"\n"
+            return Opened(self._files.open(_OpenBytes(data)), keep_cache=False)
+        number, kind = split(inode)
+        entry = await self._with_record(self._entry(number))
+        if kind is Kind.META:
+            opened = _OpenBytes(self._view.meta_bytes(entry))
+            return Opened(self._files.open(opened), keep_cache=False)
+        self.counters.opens += 1
+        self._refuse_denied_program(entry, caller)
+        content = await self._open_content(entry)
+        if self._rules.allow_delete:
+            self._readers.note(number, caller)
+        return Opened(self._files.open(content), keep_cache=content.keep_cache)
+
+    async def read(self, handle: Handle, off: int, size: int) -> bytes:
+        """Return the bytes of [off, off + size), fewer only at the end of the file."""
+        opened = self._files.get(handle)
+        if isinstance(opened, _OpenBytes):
+            return opened.data[off : off + size]
+        try:
+            return await opened.read(off, size)
+        except client.NotFoundError as error:
+            raise StaleError(
+                f"{opened.body.claude_file_id}: it was deleted from the service while it was open,"
+                f" and its bytes are not stored (request {error.request_id})"
+            ) from error
+
+    def release(self, handle: Handle) -> None:
+        """Close a file."""
+        opened = self._files.release(handle)
+        if isinstance(opened, OpenContent):
+            opened.close()
+
+    # -- deleting --------------------------------------------------------------------------------
+
+    async def unlink(self, parent: Inode, name: bytes, caller: Caller) -> None:
+        """Delete a file for ever, or take away what a deleted one left behind."""
+        deleter = self._require_deleter()
+        number, kind = split(parent)
+        if parent in (ROOT, HIDDEN_DIR) or kind is not Kind.DIRECTORY:
+            raise RefusedError("only the content of a file can be deleted")
+        remains = self._remains.get(number)
+        if remains is not None:
+            if name not in remains:
+                raise AbsentError("it has been deleted")
+            remains.discard(name)
+            return
+        entry = await self._with_record(self._entry(number))
+        if name not in (entry.content_name, META_NAME):
+            raise AbsentError(f"{entry.claude_file_id} has no such entry")
+        if name == META_NAME and entry.has_content:
+            raise RefusedError(
+                f"{entry.claude_file_id}: meta.json goes with the content; delete the content instead"
+            )
+        deleter.check(number, entry.claude_file_id, caller)
+        await self._delete(deleter, entry, name, caller)
+
+    async def rmdir(self, parent: Inode, name: bytes, caller: Caller) -> None:
+        """Remove the empty directory that a deleted file left behind."""
+        del caller
+        self._require_deleter()
+        entry = self._catalog.find(name.decode(errors="replace")) if parent == ROOT else None
+        if entry is None:
+            raise RefusedError("only directories of deleted files can be removed")
+        remains = self._remains.get(entry.number)
+        if remains is None or remains:
+            raise NotEmptyError(f"{entry.claude_file_id}: its content still exists")
+        del self._remains[entry.number]
+
+    async def _delete(self, deleter: Deleter, entry: Entry, name: bytes, caller: Caller) -> None:
+        record = entry.record.raw if entry.record else None
+        await deleter.delete(entry.claude_file_id, record, caller)
+        self.counters.deleted += 1
+        self._remains[entry.number] = {META_NAME} - {name}
+        await self.forget(entry.claude_file_id)
+
+    async def forget(self, claude_file_id: str) -> None:
+        """Take a file that is known to be deleted out of the tree, with its stored bytes."""
+        await self._catalog.mark_deleted(claude_file_id)
+        await self._contents.discard(claude_file_id)
+
+    def _require_deleter(self) -> Deleter:
+        if self._deleter is None:
+            raise ReadOnlyError("nothing can be deleted in this mount")
+        return self._deleter
+
+    # -- entries and records ---------------------------------------------------------------------
+
+    async def _lookup_in_root(self, name: bytes) -> Attributes | Absent:
+        if name == HIDDEN_NAME:
+            return self._fixed_directory(HIDDEN_DIR)
+        if not is_file_id(name):
+            return Absent(ABSENT_S)
+        claude_file_id = name.decode("ascii")
+        entry = self._catalog.find(claude_file_id)
+        if entry and (entry.is_live or entry.number in self._remains):
+            return self._view.directory(entry)
+        if self._service is None:
+            return Absent(ABSENT_S)
+        try:
+            record = await self._service.get(claude_file_id)
+        except client.NotFoundError:
+            return Absent(ABSENT_S)
+        return self._view.directory(await self._catalog.put_record(record))
+
+    def _entry(self, number: int) -> Entry:
+        entry = self._catalog.find_number(number)
+        if entry is None or not (entry.is_live or number in self._remains):
+            raise AbsentError("the file is gone")
+        return entry
+
+    def _has_name(self, entry: Entry, name: bytes) -> bool:
+        remains = self._remains.get(entry.number)
+        return remains is None or name in remains
+
+    async def _with_record(self, entry: Entry) -> Entry:
+        """Return the entry with its record, asking the service for it the first time."""
+        if entry.record:
+            return entry
+        if self._service is None:
+            raise OfflineError(
+                f"{entry.claude_file_id}: the case does not hold its record and the mount is offline"
+            )
+        try:
+            record = await self._service.get(entry.claude_file_id)
+        except client.NotFoundError:
+            await self._catalog.mark_gone(entry.claude_file_id)
+            raise
+        return await self._catalog.put_record(record)
+
+    async def _content_attributes(self, entry: Entry) -> Attributes:
+        """Return attributes with the exact size, which may mean fetching the content first."""
+        size_bytes = self._view.size_bytes(entry)
+        if size_bytes is None:
+            size_bytes = await self._contents.measure(entry.claude_file_id, _md5(entry))
+        return self._view.content(entry, size_bytes)
+
+    async def _open_content(self, entry: Entry) -> OpenContent:
+        size_bytes = self._view.size_bytes(entry)
+        bound = self._rules.verified_open_bytes
+        whole = size_bytes is None or bound is None or size_bytes <= bound
+        return await self._contents.open(entry.claude_file_id, size_bytes, _md5(entry), whole=whole)
+
+    def _refuse_denied_program(self, entry: Entry, caller: Caller) -> None:
+        if not self._rules.deny_programs or self._contents.is_stored(entry.claude_file_id):
+            return
+        program = program_of(caller.tid)
+        if program.matches(self._rules.deny_programs):
+            self.counters.denied_opens += 1
+            raise AccessRefusedError(
+                f"{entry.claude_file_id}: {program.comm} may not pull content that is not stored"
+            )
+
+    def _known_node(self, inode: Inode) -> tuple[Entry, Kind]:
+        number, kind = split(inode)
+        return self._entry(number), kind
+
+    @staticmethod
+    def _fixed_directory(inode: Inode) -> Attributes:
+        return directory_attributes(inode, 0, writable=False, timeout_s=NAME_S)
+
+    @staticmethod
+    def _status_attributes() -> Attributes:
+        return file_attributes(
+            STATUS, STATUS_BYTES, 0, attr_timeout_s=UNSETTLED_S, entry_timeout_s=NAME_S
+        )
+
+
+def _md5(entry: Entry) -> str | None:
+    return entry.record.md5 if entry.record else None

@@ -1,0 +1,58 @@
+"""What the mount is doing, as one JSON document: the file that `fsmount status` and people read."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+
+import client
+import fsmount
+from fsmount.catalog import Catalog
+from fsmount.content import Contents
+from fsmount.filesystem import Counters
+from fsmount.service import Service
+
+_LISTED_STREAMS = 20  # the document has a bounded size
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Status:
+    """Renders the document from the mount's parts.
+
+    `requests` is None in an offline mount. Times are RFC 3339, sizes bytes.
+    """
+
+    case: str
+    mounted_at: str
+    catalog: Catalog
+    contents: Contents
+    service: Service | None
+    requests: Callable[[], tuple[client.Stats, client.Budget]] | None
+    counters: Callable[[], Counters]
+
+    def render(self) -> bytes:
+        """Return the document as UTF-8 JSON."""
+        content = dataclasses.asdict(self.contents.counters)
+        streaming = self.contents.streaming_ids
+        document: dict[str, object] = {
+            "fsmount": fsmount.__version__,
+            "case": self.case,
+            "mounted_at": self.mounted_at,
+            "files": self.catalog.count(),
+            "open_files": self.contents.open_count,
+            "streaming": {"count": len(streaming), "ids": streaming[:_LISTED_STREAMS]},
+            "stored_bytes": self.contents.stored_bytes,
+            "content": content,
+            "readers": dataclasses.asdict(self.counters()),
+            "service": self._service(),
+        }
+        return json.dumps(document, indent=2, default=str).encode()
+
+    def _service(self) -> dict[str, object]:
+        if self.service is None or self.requests is None:
+            return {"state": "offline"}
+        stats, budget = self.requests()
+        return {
+            "state": "reachable" if self.service.is_reachable else "unreachable",
+            "requests": dataclasses.asdict(stats),
+            "budget": dataclasses.asdict(budget),
+        }

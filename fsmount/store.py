@@ -1,0 +1,293 @@
+"""The content store: which files' bytes are kept in the case, and what is known of them.
+
+A row that says "stored" always has its bytes: a finished spool is on the disk and in its place before the
+row is written. What is known of a file's content (size, hashes) stays when its bytes are evicted.
+
+Plain code without waiting: `find` is a point query for the event loop; everything that touches the disk
+more than that is called from a thread.
+"""
+
+import contextlib
+import dataclasses
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from fsmount.database import connect, reported, transaction
+
+Verified = Literal["yes", "no", "mismatch"]
+
+_FIND = (
+    "SELECT claude_file_id, size_bytes, md5, sha256, verified, how, request_id, acquired_at, is_stored"
+    " FROM content WHERE claude_file_id = ?"
+)
+# Not INSERT OR REPLACE: that would pass by the triggers that keep the tally.
+_ADOPT = (
+    "INSERT INTO content (claude_file_id, size_bytes, md5, sha256, verified, how, request_id,"
+    " acquired_at, is_stored, used_at) VALUES (?,?,?,?,?,?,?,?,?,?)"
+    " ON CONFLICT DO UPDATE SET size_bytes = excluded.size_bytes, md5 = excluded.md5,"
+    " sha256 = excluded.sha256, verified = excluded.verified, how = excluded.how,"
+    " request_id = excluded.request_id, acquired_at = excluded.acquired_at,"
+    " is_stored = excluded.is_stored, used_at = excluded.used_at"
+)
+_EVICTION_BATCH = 100
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class StoredContent:
+    """What the case knows of one file's content.
+
+    Shape: None is unknown; `how` says what vouched for the bytes; times are RFC 3339.
+    """
+
+    claude_file_id: str
+    size_bytes: int | None
+    md5: str | None
+    sha256: str | None
+    verified: Verified
+    how: str
+    request_id: str | None
+    acquired_at: str | None
+    is_stored: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class FinishedSpool:
+    """A complete body on its way into the store."""
+
+    claude_file_id: str
+    path: Path
+    size_bytes: int
+    md5: str
+    sha256: str
+    verified: Literal["yes", "no"]
+    how: str
+    request_id: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Discarded:
+    """Bytes that were removed because nothing vouched for them, or no row knew them."""
+
+    claude_file_id: str
+    size_bytes: int
+
+
+class ContentStore:
+    """The open store of one case.
+
+    Errors of every method: CaseError from the database, OSError from the disk.
+    """
+
+    def __init__(self, database: Path, content_dir: Path) -> None:
+        self._path = database
+        self._content_dir = content_dir
+        self._reader = connect(database)
+        self._writer = connect(database)
+        self._writing = threading.Lock()
+        self._used: dict[str, int] = {}
+
+    def close(self) -> None:
+        """Write down what was used last, and close the database."""
+        with contextlib.suppress(sqlite3.Error):
+            self._write_used()
+        self._reader.close()
+        self._writer.close()
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def find(self, claude_file_id: str) -> StoredContent | None:
+        """Return what is known of a file's content."""
+        with reported(self._path):
+            row = self._reader.execute(_FIND, (claude_file_id,)).fetchone()
+        return _stored_content(row) if row else None
+
+    @property
+    def total_bytes(self) -> int:
+        """How many bytes are stored; kept up to date by the database."""
+        with reported(self._path):
+            row = self._reader.execute(
+                "SELECT value FROM tally WHERE name = 'stored_bytes'"
+            ).fetchone()
+        return int(row[0])
+
+    def content_path(self, claude_file_id: str) -> Path:
+        """Return where a file's bytes are kept; spread over directories, ids begin alike and end apart."""
+        return self._content_dir / claude_file_id[-2:].lower() / claude_file_id
+
+    def open_content(self, claude_file_id: str) -> int | None:
+        """Open stored bytes for reading; None when they are not stored, or not as the row says."""
+        row = self.find(claude_file_id)
+        if row is None or not row.is_stored:
+            return None
+        try:
+            fd = os.open(self.content_path(claude_file_id), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self._forget_bytes(claude_file_id)
+            return None
+        if os.fstat(fd).st_size != row.size_bytes:
+            os.close(fd)
+            self._forget_bytes(claude_file_id)
+            return None
+        return fd
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def adopt(self, finished: Sequence[FinishedSpool]) -> list[StoredContent]:
+        """Take complete bodies into the store, as one group; return their rows.
+
+        Each body is on the disk and in its place before the rows say so.
+        """
+        now = datetime.now(UTC).isoformat()
+        rows = [
+            StoredContent(
+                spool.claude_file_id,
+                spool.size_bytes,
+                spool.md5,
+                spool.sha256,
+                spool.verified,
+                spool.how,
+                spool.request_id,
+                now,
+                is_stored=True,
+            )
+            for spool in finished
+        ]
+        directories = set()
+        for spool in finished:
+            directories.add(self._move_in(spool))
+        for directory in directories:
+            _sync(directory)
+        with self._transaction():
+            self._writer.executemany(
+                _ADOPT,
+                ((*dataclasses.astuple(row), time.time_ns()) for row in rows),
+            )
+        return rows
+
+    def note_mismatch(self, claude_file_id: str) -> None:
+        """Record that what the service sends for this file does not have the hash that it should."""
+        with self._transaction():
+            self._writer.execute(
+                "INSERT INTO content (claude_file_id, verified, how) VALUES (?, 'mismatch', 'none')"
+                " ON CONFLICT DO UPDATE SET verified = 'mismatch' WHERE NOT is_stored",
+                (claude_file_id,),
+            )
+
+    def discard(self, claude_file_id: str) -> None:
+        """Remove a file's bytes and all that is known of them."""
+        with self._transaction():
+            self._writer.execute("DELETE FROM content WHERE claude_file_id = ?", (claude_file_id,))
+        self.content_path(claude_file_id).unlink(missing_ok=True)
+
+    def touch(self, claude_file_id: str) -> None:
+        """Note that a file was used just now; written down with the next change."""
+        self._used[claude_file_id] = time.time_ns()
+
+    def evict(self, limit_bytes: int, is_in_use: Callable[[str], bool]) -> list[str]:
+        """Remove stored bytes, the oldest-used first, until no more than `limit_bytes` are left."""
+        evicted: list[str] = []
+        passed_over = 0
+        while (excess := self.total_bytes - limit_bytes) > 0:
+            with reported(self._path):
+                oldest = self._writer.execute(
+                    "SELECT claude_file_id, size_bytes FROM content WHERE is_stored = 1"
+                    " ORDER BY used_at LIMIT ? OFFSET ?",
+                    (_EVICTION_BATCH, passed_over),
+                ).fetchall()
+            if not oldest:
+                break
+            chosen: list[str] = []
+            for claude_file_id, size_bytes in oldest:
+                if excess <= 0:
+                    break
+                if is_in_use(claude_file_id):
+                    passed_over += 1
+                else:
+                    chosen.append(claude_file_id)
+                    excess -= size_bytes
+            self._remove_bytes(chosen)
+            evicted += chosen
+        return evicted
+
+    # -- unclean ends ----------------------------------------------------------------------------
+
+    @property
+    def is_marked_running(self) -> bool:
+        """Say whether the last mount has not said good-bye."""
+        with reported(self._path):
+            row = self._reader.execute(
+                "SELECT value FROM tally WHERE name = 'is_running'"
+            ).fetchone()
+        return bool(row[0])
+
+    def mark_running(self, *, running: bool) -> None:
+        """Note that a mount is at work, or has ended well."""
+        with self._transaction():
+            self._writer.execute(
+                "UPDATE tally SET value = ? WHERE name = 'is_running'", (int(running),)
+            )
+
+    def discard_unverified(self) -> list[Discarded]:
+        """Remove stored bytes that no digest vouched for; for after an unclean end."""
+        with reported(self._path):
+            rows = self._reader.execute(
+                "SELECT claude_file_id, size_bytes FROM content WHERE is_stored AND verified <> 'yes'"
+            ).fetchall()
+        self._remove_bytes([claude_file_id for claude_file_id, _ in rows])
+        return [Discarded(claude_file_id, size_bytes) for claude_file_id, size_bytes in rows]
+
+    # -- pieces ----------------------------------------------------------------------------------
+
+    def _move_in(self, spool: FinishedSpool) -> Path:
+        target = self.content_path(spool.claude_file_id)
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        _sync(spool.path)
+        os.rename(spool.path, target)
+        return target.parent
+
+    def _forget_bytes(self, claude_file_id: str) -> None:
+        with self._transaction():
+            self._writer.execute(
+                "UPDATE content SET is_stored = 0 WHERE claude_file_id = ?", (claude_file_id,)
+            )
+
+    def _remove_bytes(self, ids: Sequence[str]) -> None:
+        with self._transaction():
+            self._writer.executemany(
+                "UPDATE content SET is_stored = 0 WHERE claude_file_id = ?", ((key,) for key in ids)
+            )
+        for claude_file_id in ids:
+            self.content_path(claude_file_id).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._writing, reported(self._path), transaction(self._writer):
+            yield
+            self._write_used()
+
+    def _write_used(self) -> None:
+        used, self._used = self._used, {}
+        self._writer.executemany(
+            "UPDATE content SET used_at = ? WHERE claude_file_id = ?",
+            ((used_at, claude_file_id) for claude_file_id, used_at in used.items()),
+        )
+
+
+def _stored_content(row: Sequence[Any]) -> StoredContent:
+    *known, is_stored = row
+    names = [field.name for field in dataclasses.fields(StoredContent)]
+    return StoredContent(**dict(zip(names, known, strict=False)), is_stored=bool(is_stored))
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,118 @@
+"""What the tree shows of one file: attributes, how long the kernel may keep them, extended attributes.
+
+Pure look-ups in what the case knows; nothing here waits or asks the service.
+"""
+
+import dataclasses
+
+from fsmount.catalog import Entry, Listed
+from fsmount.content import Contents, Known
+from fsmount.errors import NoAttributeError
+from fsmount.inodes import Inode, Kind, inode_of
+from fsmount.tree import Attributes, directory_attributes, file_attributes, meta_json, mtime_ns_of
+
+# How long the kernel may believe an answer without asking again. Bytes and names never change, but a file
+# may be deleted elsewhere, so names are confirmed now and then; that costs an index look-up, no request.
+NAME_S = 60.0
+SETTLED_S = 3600.0  # attributes of content that is stored and verified
+RECORDED_S = 10.0  # attributes that a record tells: the body may still turn out longer or shorter
+ABSENT_S = 60.0  # names that can't exist here; file managers probe for them all day
+UNSETTLED_S = 0.0  # what the next look may change: sizes and dates that no record has told yet
+
+XATTR_FILE_ID = b"user.claude.file_id"
+XATTR_MIME_TYPE = b"user.mime_type"
+XATTR_MD5 = b"user.claude.md5"
+XATTR_SHA256 = b"user.claude.sha256"
+XATTR_VERIFIED = b"user.claude.verified"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class View:
+    """Turns catalog entries and content knowledge into what the kernel is told."""
+
+    contents: Contents
+    is_writable: bool
+
+    def directory(self, entry: Entry) -> Attributes:
+        """Return the attributes of a file's directory; dated 1970 until its record is known."""
+        created_at = entry.record.created_at if entry.record else None
+        return directory_attributes(
+            inode_of(entry.number, Kind.DIRECTORY),
+            mtime_ns_of(created_at),
+            writable=self.is_writable,
+            timeout_s=NAME_S if entry.record else 1.0,
+        )
+
+    def listed_directory(self, listed: Listed) -> Attributes:
+        """Return the same for one line of the root's listing."""
+        return directory_attributes(
+            inode_of(listed.number, Kind.DIRECTORY),
+            listed.mtime_ns,
+            writable=self.is_writable,
+            timeout_s=NAME_S if listed.has_record else 1.0,
+        )
+
+    def meta(self, entry: Entry) -> Attributes:
+        """Return the attributes of meta.json; the record must be known."""
+        return self._file(entry, Kind.META, len(self.meta_bytes(entry)), NAME_S)
+
+    def content(self, entry: Entry, size_bytes: int | None) -> Attributes:
+        """Return the attributes of the content; with an unknown size, ones that are asked for again."""
+        if size_bytes is None:
+            return self._file(entry, Kind.CONTENT, 0, UNSETTLED_S)
+        is_settled = self.contents.is_stored(entry.claude_file_id)
+        return self._file(entry, Kind.CONTENT, size_bytes, SETTLED_S if is_settled else RECORDED_S)
+
+    def size_bytes(self, entry: Entry) -> int | None:
+        """Return the true size where the case has seen the bytes, else the recorded one."""
+        known = self.contents.find(entry.claude_file_id)
+        if known and known.size_bytes is not None:
+            return known.size_bytes
+        return entry.record.size_bytes if entry.record else None
+
+    @staticmethod
+    def meta_bytes(entry: Entry) -> bytes:
+        """Return what meta.json reads; the record must be known."""
+        assert entry.record is not None
+        return meta_json(entry.record.raw)
+
+    def xattrs(self, entry: Entry, kind: Kind) -> dict[bytes, bytes]:
+        """Return the extended attributes of one node, from what is known."""
+        values: dict[bytes, str | None] = {XATTR_FILE_ID: entry.claude_file_id}
+        if kind is Kind.CONTENT and entry.record:
+            known = self.contents.find(entry.claude_file_id) or _NOTHING_KNOWN
+            values |= {
+                XATTR_MIME_TYPE: entry.record.mime_type,
+                XATTR_MD5: known.md5 or entry.record.md5,
+                XATTR_SHA256: known.sha256,
+                XATTR_VERIFIED: known.verified,
+            }
+        return {
+            name: value.encode("utf-8", "backslashreplace")
+            for name, value in values.items()
+            if value
+        }
+
+    def xattr(self, entry: Entry, kind: Kind, name: bytes) -> bytes:
+        """Return one extended attribute.
+
+        Errors: NoAttributeError.
+        """
+        try:
+            return self.xattrs(entry, kind)[name]
+        except KeyError:
+            raise NoAttributeError(f"no attribute {name.decode(errors='replace')}") from None
+
+    def _file(self, entry: Entry, kind: Kind, size_bytes: int, timeout_s: float) -> Attributes:
+        created_at = entry.record.created_at if entry.record else None
+        inode: Inode = inode_of(entry.number, kind)
+        return file_attributes(
+            inode,
+            size_bytes,
+            mtime_ns_of(created_at),
+            attr_timeout_s=timeout_s,
+            entry_timeout_s=min(timeout_s, NAME_S),
+        )
+
+
+_NOTHING_KNOWN = Known(None, None, None, "no", is_stored=False)
