@@ -84,7 +84,9 @@ def _add_odd_records(corpus: Corpus, user: str) -> None:
         corpus.add_file(
             _png(16, 16), filename="scan.png", mime_type="image/png", size_bytes=None, is_older=True
         ),
-        corpus.add_file(notes * 40, filename="log.txt", mime_type="text/plain", md5=None),
+        corpus.add_file(
+            _MINUTES.encode() * 40, filename="log.txt", mime_type="text/plain", md5=None
+        ),
         corpus.add_file(b"", filename="empty.txt", mime_type="text/plain"),
         corpus.add_file(None, filename="interpreter output.bin"),
         corpus.add_file(
