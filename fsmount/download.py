@@ -12,7 +12,8 @@ Rules that correctness leans on:
   finds its range covered can read it at once.
 - The last page is given out only after the verdict: no reader reaches the end of a body that is wrong.
 - A stream's bytes are placed by where the answer says that it starts, never by where it was asked to.
-- Bytes that come a second time are compared with the first.
+- Bytes that come a second time are compared with the first. One batch is written at a time, so that bytes
+  which a reader has been given are never replaced.
 """
 
 import logging
@@ -102,7 +103,7 @@ class Download:
         self._changed = trio.lowlevel.ParkingLot()  # readers: bytes, a verdict or a failure came
         self._demand = trio.lowlevel.ParkingLot()  # parked streams: a reader moved on
         self._digest = RunningDigest()
-        self._digest_is_busy = False
+        self._writing = trio.Lock()
         self._is_judging = False
         self._is_crowded = False
         self._content_md5: str | None = None
@@ -352,24 +353,21 @@ class Download:
             batches.fail(error)
 
     async def _write(self, start: int, end: int, pieces: list[bytes]) -> None:
-        known = self.spool.extents.overlap(start, end)
-        prefix_end = self.spool.extents.prefix_end
-        prefix_end = max(prefix_end, end) if start <= prefix_end else prefix_end
-        may_hash = not self._digest_is_busy and self._digest.position < prefix_end
+        """Write one batch; one at a time, so that no stream overwrites what another is writing."""
+        async with self._writing:
+            known = self.spool.extents.overlap(start, end)
+            prefix_end = self.spool.extents.prefix_end
+            prefix_end = max(prefix_end, end) if start <= prefix_end else prefix_end
 
-        def write_and_hash() -> None:
-            self.spool.write(start, pieces, known)
-            if may_hash and start == self._digest.position:
-                self._digest.update(pieces)
-            elif may_hash:
-                self._digest.catch_up(self.spool, prefix_end)
+            def write_and_hash() -> None:
+                self.spool.write(start, pieces, known)
+                if start == self._digest.position:
+                    self._digest.update(pieces)
+                else:
+                    self._digest.catch_up(self.spool, prefix_end)
 
-        self._digest_is_busy |= may_hash
-        try:
             await self._in_thread(write_and_hash)
-        finally:
-            self._digest_is_busy &= not may_hash
-        self.spool.note_written(start, end)
+            self.spool.note_written(start, end)
 
     async def _after_break(self, stream: Stream, error: Exception) -> None:
         """Let the next stream start after a pause, unless streams have broken too often."""

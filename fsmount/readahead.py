@@ -5,6 +5,9 @@ for it, however far away, because any other request would be answered with the s
 honours `Range`, a reader far from every stream gets a bounded window of its own, and a reader that
 proves to read on gets a stream without an end.
 
+The first request for a file is always for all of it from the start: its answer tells whether ranges are
+honoured, and carries the digest that vouches for the whole, which an answer with a part does not.
+
 Requests are scarcer than bytes. So a stream reads through a stretch that is already here rather than
 being replaced by a second request, and a file of which little is missing is finished.
 """
@@ -116,9 +119,9 @@ def next_request(
     need = present.first_missing(want.start)
     if want.end is not None and need >= want.end:
         return None
-    if ranges is Ranges.IGNORED:
+    if ranges is not Ranges.HONOURED:
         return None if flows else Request(0, None)
-    if any(flow.pos is None for flow in flows):  # its answer tells which world this is
+    if any(flow.pos is None for flow in flows):  # where its bytes go is not known yet
         return None
     if any(_reaches(policy, flow, need, want) for flow in flows):
         return None

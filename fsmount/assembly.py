@@ -1,0 +1,235 @@
+"""Builds the file system of a case from its parts, and takes it down again.
+
+Everything that lives as long as the mount is made here, in one order, and ended in the opposite one.
+"""
+
+import dataclasses
+import getpass
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, closing
+from datetime import UTC, datetime
+
+import trio
+
+import client
+import fsmount
+from fsmount.case import Case
+from fsmount.catalog import Catalog
+from fsmount.config import MountSettings
+from fsmount.content import Contents
+from fsmount.custody import CustodyLog, iter_entries
+from fsmount.deletion import Deleter, Readers, unresolved
+from fsmount.filesystem import Filesystem, Rules
+from fsmount.inodes import Inode, Kind, inode_of
+from fsmount.service import Service
+from fsmount.status import Status
+from fsmount.store import ContentStore
+
+log = logging.getLogger(__name__)
+
+_CLOSE_S = 10.0
+_DOUBT_PAUSE_S = 2.0  # the service may still be carrying out what it did not answer
+
+
+@dataclasses.dataclass(slots=True)
+class Built:
+    """A file system and what a mount needs beside it.
+
+    `stale` receives inodes whose attributes the kernel should ask for again.
+    """
+
+    filesystem: Filesystem
+    contents: Contents
+    stale: "trio.MemoryReceiveChannel[Inode]"
+
+
+@asynccontextmanager
+async def open_filesystem(
+    settings: MountSettings, case: Case, *, timeout_s: float, ids: Sequence[str] = ()
+) -> AsyncIterator[Built]:
+    """Lend the file system of a case for the time of a mount.
+
+    Errors: CaseError, CustodyError.
+    """
+    with ExitStack() as stack:
+        journal = stack.enter_context(closing(CustodyLog(case.custody_path)))
+        catalog = stack.enter_context(closing(Catalog(case.catalog_path)))
+        store = stack.enter_context(closing(ContentStore(case.catalog_path, case.content_dir)))
+        journal.append("mounted", _facts(settings))
+        _clean_up_after_crash(case, store, journal)
+        await catalog.add_ids(ids)
+        store.mark_running(running=True)
+        async with trio.open_nursery() as nursery:
+            parts = _Parts(settings, case, timeout_s, journal, catalog, store, nursery)
+            try:
+                yield parts.build()
+            finally:
+                nursery.cancel_scope.cancel()
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_S):
+                    await parts.aclose()
+        store.mark_running(running=False)
+        journal.append("unmounted", {"mountpoint": str(settings.mountpoint)}, durable=True)
+
+
+class _Parts:
+    """The parts of one mount on their way to a file system."""
+
+    def __init__(
+        self,
+        settings: MountSettings,
+        case: Case,
+        timeout_s: float,
+        journal: CustodyLog,
+        catalog: Catalog,
+        store: ContentStore,
+        nursery: trio.Nursery,
+    ) -> None:
+        self._settings = settings
+        self._case = case
+        self._journal = journal
+        self._catalog = catalog
+        self._store = store
+        self._nursery = nursery
+        self._api = None if settings.offline else _api(settings, timeout_s)
+        self._service = Service(self._api.files, nursery) if self._api else None
+        self._contents = Contents(
+            store,
+            self._service,
+            spool_dir=case.spool_dir,
+            nursery=nursery,
+            journal=journal.append,
+            cache_bytes=settings.cache_bytes or None,
+        )
+        self._deleter: Deleter | None = None
+
+    def build(self) -> Built:
+        """Put the parts together."""
+        readers = Readers()
+        if self._service and self._settings.allow_delete:
+            self._deleter = Deleter(
+                self._service,
+                self._journal,
+                readers,
+                allow_move=self._settings.allow_move,
+                on_doubt=lambda key: self._nursery.start_soon(self._resolve, key, _DOUBT_PAUSE_S),
+            )
+        send_stale, receive_stale = trio.open_memory_channel[Inode](1000)
+        self._contents.on_true_size = lambda key: self._announce(key, send_stale)
+        api = self._api
+        status = Status(
+            case=self._case.name,
+            mounted_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            catalog=self._catalog,
+            contents=self._contents,
+            service=self._service,
+            requests=(lambda: (api.stats, api.budget)) if api else None,
+            counters=lambda: self._filesystem.counters,
+        )
+        self._filesystem = Filesystem(
+            self._catalog,
+            self._contents,
+            self._service,
+            self._deleter,
+            readers,
+            Rules(
+                allow_delete=self._settings.allow_delete,
+                verified_open_bytes=self._settings.verified_open_bytes,
+                deny_programs=self._settings.deny_programs,
+            ),
+            status=status.render,
+        )
+        if self._service:
+            self._nursery.start_soon(self._resolve_old_doubts)
+        return Built(self._filesystem, self._contents, receive_stale)
+
+    async def aclose(self) -> None:
+        """Take finished content into the store and close the connections."""
+        await self._contents.aclose()
+        if self._settings.cache_bytes == 0:
+            for claude_file_id in self._store.evict(0, lambda _key: False):
+                self._journal.append("evicted", {"claude_file_id": claude_file_id})
+        if self._api:
+            await self._api.aclose()
+
+    def _announce(self, claude_file_id: str, stale: "trio.MemorySendChannel[Inode]") -> None:
+        entry = self._catalog.find(claude_file_id)
+        if entry:
+            stale.send_nowait(inode_of(entry.number, Kind.CONTENT))
+
+    async def _resolve_old_doubts(self) -> None:
+        """Find out about deletions that an earlier mount did not see the end of."""
+        pending = await trio.to_thread.run_sync(
+            lambda: unresolved(_deletions(self._case)), abandon_on_cancel=True
+        )
+        for claude_file_id in pending:
+            await self._resolve(claude_file_id, 0.0)
+
+    async def _resolve(self, claude_file_id: str, pause_s: float) -> None:
+        await trio.sleep(pause_s)
+        assert self._service is not None
+        deleter = self._deleter or Deleter(
+            self._service, self._journal, Readers(), allow_move=False, on_doubt=lambda _key: None
+        )
+        try:
+            if await deleter.resolve(claude_file_id):
+                await self._filesystem.forget(claude_file_id)
+        except Exception:
+            log.exception("could not find out what became of the deletion of %s", claude_file_id)
+
+
+def _api(settings: MountSettings, timeout_s: float) -> client.AsyncComplianceClient:
+    assert settings.key is not None
+    return client.AsyncComplianceClient(
+        settings.key.reveal(),
+        base_url=settings.base_url,
+        # A silent stream is given up early enough to be resumed before the readers' deadline.
+        timeout=min(30.0, timeout_s / 3),
+        max_rpm=settings.max_rpm,
+        max_wait_s=timeout_s,
+    )
+
+
+def _facts(settings: MountSettings) -> Mapping[str, object]:
+    """Return who mounted what and how, for the custody log; never the key."""
+    options = {
+        field.name: str(value) if not isinstance(value, bool | int | None) else value
+        for field in dataclasses.fields(settings)
+        if field.name not in {"key", "deny_programs"}
+        for value in [getattr(settings, field.name)]
+    }
+    return {
+        "version": fsmount.__version__,
+        "user": _user(),
+        "uid": os.getuid(),
+        "host": socket.gethostname(),
+        "options": options,
+    }
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def _clean_up_after_crash(case: Case, store: ContentStore, journal: CustodyLog) -> None:
+    """Throw away what nothing vouches for, after a mount that did not end well."""
+    unfinished_bytes = case.clear_spool()
+    discarded = store.discard_unverified() if store.is_marked_running else []
+    for content in discarded:
+        journal.append("discarded", {**dataclasses.asdict(content), "why": "not verified"})
+    if store.is_marked_running:
+        journal.append("discarded", {"unfinished_bytes": unfinished_bytes, "why": "unclean end"})
+        log.warning("the last mount of this case did not end well; unverified bytes were discarded")
+
+
+def _deletions(case: Case) -> Iterator[Mapping[str, object]]:
+    return (
+        entry
+        for entry in iter_entries(case.custody_path)
+        if str(entry.get("event", "")).startswith("delete_")
+    )

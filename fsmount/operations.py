@@ -1,0 +1,268 @@
+"""The kernel's requests: convert, call `Filesystem`, convert back.
+
+Waiting, deadlines and errors are `boundary`'s business, what the answer is `Filesystem`'s. Everything that
+would change the tree, other than unlink and rmdir, is refused here.
+"""
+
+import logging
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NoReturn, TypeVar
+
+import pyfuse3
+import trio
+from pyfuse3 import (
+    EntryAttributes,
+    FileHandleT,
+    FileInfo,
+    FileNameT,
+    FlagT,
+    FUSEError,
+    InodeT,
+    ModeT,
+    ReaddirToken,
+    RequestContext,
+    StatvfsData,
+)
+
+from fsmount.boundary import Boundary, RefusedRequest, log_failure
+from fsmount.callers import Caller
+from fsmount.errors import ReadOnlyError, errno_for
+from fsmount.filesystem import Absent, Filesystem
+from fsmount.inodes import Handle, Inode
+from fsmount.tree import PREFERRED_READ_BYTES, Attributes
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_BLOCK_BYTES = 4096
+
+
+class Owner:
+    """Whom the nodes belong to, and what their mode is masked with."""
+
+    def __init__(self, uid: int, gid: int, umask: int) -> None:
+        self.uid = uid
+        self.gid = gid
+        self.umask = umask
+
+
+class Operations(pyfuse3.Operations):
+    """The handlers that pyfuse3 calls."""
+
+    supports_dot_lookup = False  # nothing here is re-exported by inode number
+
+    _fs: Filesystem
+    _boundary: Boundary
+
+    def __init__(self, owner: Owner) -> None:
+        super().__init__()
+        self._owner = owner
+
+    def attach(self, filesystem: Filesystem, boundary: Boundary) -> None:
+        """Say who answers; before any request is taken from the kernel.
+
+        Mounting comes before the fork to the background, and everything that answers after it.
+        """
+        self._fs = filesystem
+        self._boundary = boundary
+
+    # -- names and attributes --------------------------------------------------------------------
+
+    async def lookup(
+        self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
+    ) -> EntryAttributes:
+        """Find a name; an absent one is answered so that the kernel remembers it."""
+        caller = _caller(ctx)
+        found = await self._run(
+            f"lookup of {_shown(name)} in {parent_inode}",
+            caller,
+            lambda: self._fs.lookup(Inode(parent_inode), bytes(name), caller),
+        )
+        if isinstance(found, Absent):
+            return _negative(found)
+        return self._entry(found)
+
+    async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
+        """Return attributes."""
+        caller = _caller(ctx)
+        found = await self._run(
+            f"stat of inode {inode}", caller, lambda: self._fs.getattr(Inode(inode), caller)
+        )
+        return self._entry(found)
+
+    async def getxattr(self, inode: InodeT, name: FileNameT, ctx: RequestContext) -> bytes:
+        """Return one extended attribute, from memory."""
+        return await self._run(
+            f"getxattr {_shown(name)} of inode {inode}",
+            _caller(ctx),
+            _now(lambda: self._fs.getxattr(Inode(inode), bytes(name))),
+        )
+
+    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[FileNameT]:
+        """Return the names of the extended attributes, from memory."""
+        names = await self._run(
+            f"listxattr of inode {inode}",
+            _caller(ctx),
+            _now(lambda: self._fs.listxattr(Inode(inode))),
+        )
+        return [FileNameT(name) for name in names]
+
+    async def statfs(self, ctx: RequestContext) -> StatvfsData:
+        """Answer df from memory; the tree has no blocks of its own."""
+        found = await self._run("statfs", _caller(ctx), _now(self._fs.statfs))
+        data = StatvfsData()
+        data.f_bsize = data.f_frsize = _BLOCK_BYTES
+        data.f_files = found.files
+        data.f_namemax = 255
+        return data
+
+    async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
+        """Do nothing: nodes are worked out from their numbers, and none is held in memory."""
+
+    # -- listing ---------------------------------------------------------------------------------
+
+    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
+        """Open a directory."""
+        caller = _caller(ctx)
+        handle = await self._run(
+            f"opendir of inode {inode}", caller, lambda: self._fs.opendir(Inode(inode), caller)
+        )
+        return FileHandleT(handle)
+
+    async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
+        """Give entries until the kernel's buffer is full."""
+
+        def fill() -> None:
+            for entry in self._fs.readdir(Handle(fh), start_id):
+                attributes = self._entry(entry.attributes)
+                if not pyfuse3.readdir_reply(
+                    token, FileNameT(entry.name), attributes, entry.next_id
+                ):
+                    break
+
+        await self._run("readdir", None, _now(fill))
+
+    async def releasedir(self, fh: FileHandleT) -> None:
+        """Close a directory; an error here would end the mount."""
+        _quietly("releasedir", lambda: self._fs.releasedir(Handle(fh)))
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
+        """Open a file; direct I/O is never used, it would break mmap."""
+        caller = _caller(ctx)
+        opened = await self._run(
+            f"open of inode {inode}", caller, lambda: self._fs.open(Inode(inode), flags, caller)
+        )
+        return FileInfo(fh=FileHandleT(opened.handle), keep_cache=opened.keep_cache)
+
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        """Return all the bytes asked for up to the end: the kernel takes fewer for the end of the file."""
+        return await self._run("read", None, lambda: self._fs.read(Handle(fh), off, size))
+
+    async def release(self, fh: FileHandleT) -> None:
+        """Close a file; an error here would end the mount."""
+        _quietly("release", lambda: self._fs.release(Handle(fh)))
+
+    # -- deleting --------------------------------------------------------------------------------
+
+    async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        """Delete a file for ever, where the mount allows it."""
+        caller = _caller(ctx)
+        await self._run(
+            f"unlink of {_shown(name)} in {parent_inode}",
+            caller,
+            lambda: self._fs.unlink(Inode(parent_inode), bytes(name), caller),
+        )
+
+    async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        """Remove what a deleted file left."""
+        caller = _caller(ctx)
+        await self._run(
+            f"rmdir of {_shown(name)} in {parent_inode}",
+            caller,
+            lambda: self._fs.rmdir(Inode(parent_inode), bytes(name), caller),
+        )
+
+    # -- everything that is never allowed --------------------------------------------------------
+
+    async def _refuse_change(self, *request: object, **_options: object) -> NoReturn:
+        error = ReadOnlyError(f"this mount can't be changed in that way ({request!r:.80})")
+        log_failure("change", error)
+        raise FUSEError(errno_for(error))
+
+    setattr = mknod = mkdir = symlink = link = rename = create = write = _refuse_change
+    setxattr = removexattr = _refuse_change
+
+    # -- conversions -----------------------------------------------------------------------------
+
+    async def _run(self, what: str, caller: Caller | None, work: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await self._boundary.run(what, caller.tid if caller else 0, work)
+        except RefusedRequest as refusal:
+            raise FUSEError(refusal.errno) from refusal
+
+    def _entry(self, attributes: Attributes) -> EntryAttributes:
+        entry = EntryAttributes()
+        entry.st_ino = InodeT(attributes.inode)
+        entry.st_mode = ModeT(attributes.mode & ~self._owner.umask)
+        entry.st_nlink = attributes.nlink
+        entry.st_uid = self._owner.uid
+        entry.st_gid = self._owner.gid
+        entry.st_size = attributes.size_bytes
+        entry.st_blocks = attributes.blocks
+        entry.st_blksize = PREFERRED_READ_BYTES
+        entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = attributes.mtime_ns
+        entry.entry_timeout = attributes.entry_timeout_s
+        entry.attr_timeout = attributes.attr_timeout_s
+        return entry
+
+
+def _now(answer: Callable[[], T]) -> Callable[[], Awaitable[T]]:
+    """Make an answer that needs no waiting awaitable."""
+
+    async def work() -> T:
+        return answer()
+
+    return work
+
+
+def _caller(ctx: RequestContext) -> Caller:
+    return Caller(ctx.pid, ctx.uid, ctx.gid)
+
+
+def _shown(name: bytes) -> str:
+    return repr(os.fsdecode(name))
+
+
+def _negative(absent: Absent) -> EntryAttributes:
+    entry = EntryAttributes()
+    entry.st_ino = InodeT(0)  # the protocol's "there is none, and remember that"
+    entry.entry_timeout = absent.entry_timeout_s
+    return entry
+
+
+def _quietly(what: str, work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception as error:  # the kernel does not want to know, and the mount must go on
+        log_failure(what, error)
+
+
+def correct_attributes(inode: Inode) -> None:
+    """Tell the kernel to ask for a node's attributes again; call it from a thread.
+
+    Pages are left alone: dropping them would wait for reads that wait for this process.
+    """
+    try:
+        pyfuse3.invalidate_inode(InodeT(inode), attr_only=True)
+    except OSError as error:  # the kernel does not know the node, so there is nothing to correct
+        log.debug("inode %d is not known to the kernel: %s", inode, error)
+
+
+async def serve(max_tasks: int) -> None:
+    """Answer requests until the file system is unmounted or `pyfuse3.terminate` is called."""
+    await trio.lowlevel.checkpoint()
+    await pyfuse3.main(max_tasks=max_tasks)
