@@ -49,7 +49,7 @@ class Owner(Protocol):
         """Begin a download with an empty spool."""
         ...
 
-    def note_finished(self, body: "Body", verdict: Verdict) -> None:
+    def note_finished(self, body: "Body") -> None:
         """Take a complete body into the case."""
         ...
 
@@ -78,6 +78,7 @@ class Body:
         self.stored: SharedFd | None = None
         self.stored_size = 0
         self.verdict: Verdict | None = None
+        self.is_adopted = False
         self._owner = owner
         self._policy = policy
         self._threads = threads
@@ -152,7 +153,7 @@ class Body:
     def release(self) -> None:
         """Close the descriptors and remove what was not finished."""
         if self.download:
-            if self.verdict:
+            if self.is_adopted:
                 self.download.spool.close()
             else:
                 self.download.spool.discard()
@@ -209,7 +210,7 @@ class Body:
             self.verdict = download.verdict
             with download.spool.fd.using() as fd:
                 self.use_stored(os.dup(fd), download.verdict.size_bytes)
-            self._owner.note_finished(self, download.verdict)
+            self._owner.note_finished(self)
 
     def _after_mismatch(self, download: Download) -> None:
         self._mismatches += 1

@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 import trio
 
 from fsmount.body import Body, OpenContent
-from fsmount.digest import Expected, Verdict
+from fsmount.digest import Expected
 from fsmount.download import Download, Source
 from fsmount.errors import AbsentError, CaseError, OfflineError
 from fsmount.readahead import Policy
@@ -90,7 +90,8 @@ class Contents:
         self._bodies: dict[str, Body] = {}
         self._stale_pages: set[str] = set()
         self._numbers = itertools.count(1)
-        self._finished: list[tuple[Body, Verdict]] = []
+        self._finished: list[Body] = []
+        self._being_adopted: list[Body] = []
         self._adopting = trio.Lock()
 
     # -- what is known ---------------------------------------------------------------------------
@@ -231,9 +232,10 @@ class Contents:
 
     def note_closed(self, body: Body) -> None:
         """Drop a body that nobody has open, unless its bytes may still be wanted."""
-        is_waiting_for_store = any(finished is body for finished, _ in self._finished)
-        if self._bodies.get(body.claude_file_id) is not body or is_waiting_for_store:
+        if self._bodies.get(body.claude_file_id) is not body:
             return
+        if body in self._finished or body in self._being_adopted:
+            return  # it answers what is known of the file until the store does
         if body.stored or body.download is None:
             self._drop(body)
             return
@@ -249,9 +251,9 @@ class Contents:
 
     # -- outcomes --------------------------------------------------------------------------------
 
-    def note_finished(self, body: Body, verdict: Verdict) -> None:
+    def note_finished(self, body: Body) -> None:
         """Take a complete body into the case, in the background and in groups."""
-        self._finished.append((body, verdict))
+        self._finished.append(body)
         self._nursery.start_soon(self._adopt_in_background)
 
     def note_mismatch(self, body: Body, download: Download, *, is_final: bool) -> None:
@@ -310,29 +312,20 @@ class Contents:
     async def _adopt_finished(self) -> None:
         async with self._adopting:
             batch, self._finished = self._finished, []
-            if not batch:
-                return
-            spools = [self._finished_spool(body, verdict) for body, verdict in batch]
-            for row in await self._in_thread(lambda: self._store.adopt(spools)):
-                self._note_acquired(row)
-            for body, _ in batch:
-                if not body.opens:
-                    self.note_closed(body)
+            self._being_adopted = batch
+            try:
+                spools = [_finished_spool(body) for body in batch]
+                rows = await self._in_thread(lambda: self._store.adopt(spools)) if batch else []
+                for body in batch:
+                    body.is_adopted = True
+                for row in rows:
+                    self._note_acquired(row)
+            finally:
+                self._being_adopted = []
+                for body in batch:
+                    if not body.opens:
+                        self.note_closed(body)
             await self._evict()
-
-    @staticmethod
-    def _finished_spool(body: Body, verdict: Verdict) -> FinishedSpool:
-        assert body.download is not None
-        return FinishedSpool(
-            claude_file_id=body.claude_file_id,
-            path=body.download.spool.path,
-            size_bytes=verdict.size_bytes,
-            md5=verdict.md5,
-            sha256=verdict.sha256,
-            verified="yes" if verdict.is_verified else "no",
-            how=verdict.how,
-            request_id=body.download.request_id,
-        )
 
     def _note_acquired(self, row: StoredContent) -> None:
         self.counters.acquired += 1
@@ -361,3 +354,19 @@ class Contents:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._threads)
+
+
+def _finished_spool(body: Body) -> FinishedSpool:
+    assert body.download is not None
+    assert body.verdict is not None
+    verdict = body.verdict
+    return FinishedSpool(
+        claude_file_id=body.claude_file_id,
+        path=body.download.spool.path,
+        size_bytes=verdict.size_bytes,
+        md5=verdict.md5,
+        sha256=verdict.sha256,
+        verified="yes" if verdict.is_verified else "no",
+        how=verdict.how,
+        request_id=body.download.request_id,
+    )

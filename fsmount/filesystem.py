@@ -19,6 +19,7 @@ from fsmount.deletion import Deleter, Readers
 from fsmount.errors import (
     AbsentError,
     AccessRefusedError,
+    NoAttributeError,
     NotADirectoryHereError,
     NotEmptyError,
     OfflineError,
@@ -47,6 +48,7 @@ HIDDEN_NAME = b".fsmount"
 STATUS_NAME = b"status.json"
 STATUS_BYTES = 8192  # padded to one size, so that what stat said is what read gives
 
+_FIXED = frozenset({ROOT, HIDDEN_DIR, STATUS})
 _PAGE_ENTRIES = 1000
 _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 
@@ -191,11 +193,13 @@ class Filesystem:
 
     def getxattr(self, inode: Inode, name: bytes) -> bytes:
         """Return one extended attribute, from what is known."""
+        if inode in _FIXED:
+            raise NoAttributeError("the mount's own nodes have no attributes")
         return self._view.xattr(*self._known_node(inode), name)
 
     def listxattr(self, inode: Inode) -> list[bytes]:
         """Return the names of the extended attributes of a node."""
-        if inode in (ROOT, HIDDEN_DIR, STATUS):
+        if inode in _FIXED:
             return []
         return sorted(self._view.xattrs(*self._known_node(inode)))
 
@@ -413,7 +417,9 @@ class Filesystem:
 
     @staticmethod
     def _fixed_directory(inode: Inode) -> Attributes:
-        return directory_attributes(inode, 0, writable=False, timeout_s=NAME_S)
+        return directory_attributes(
+            inode, 0, writable=False, attr_timeout_s=NAME_S, entry_timeout_s=NAME_S
+        )
 
     @staticmethod
     def _status_attributes() -> Attributes:

@@ -49,11 +49,11 @@ class Attributes:
 
 
 def directory_attributes(
-    inode: Inode, mtime_ns: int, *, writable: bool, timeout_s: float
+    inode: Inode, mtime_ns: int, *, writable: bool, attr_timeout_s: float, entry_timeout_s: float
 ) -> Attributes:
     """Return the attributes of a directory."""
     mode = _WRITABLE_DIRECTORY_MODE if writable else _DIRECTORY_MODE
-    return Attributes(inode, mode, 0, mtime_ns, 2, timeout_s, timeout_s)
+    return Attributes(inode, mode, 0, mtime_ns, 2, attr_timeout_s, entry_timeout_s)
 
 
 def file_attributes(

@@ -40,7 +40,8 @@ class View:
             inode_of(entry.number, Kind.DIRECTORY),
             mtime_ns_of(created_at),
             writable=self.is_writable,
-            timeout_s=NAME_S if entry.record else 1.0,
+            entry_timeout_s=NAME_S,
+            attr_timeout_s=NAME_S if entry.record else UNSETTLED_S,
         )
 
     def listed_directory(self, listed: Listed) -> Attributes:
@@ -49,7 +50,8 @@ class View:
             inode_of(listed.number, Kind.DIRECTORY),
             listed.mtime_ns,
             writable=self.is_writable,
-            timeout_s=NAME_S if listed.has_record else 1.0,
+            entry_timeout_s=NAME_S,
+            attr_timeout_s=NAME_S if listed.has_record else UNSETTLED_S,
         )
 
     def meta(self, entry: Entry) -> Attributes:

@@ -65,6 +65,11 @@ def test_a_near_reader_waits_for_the_stream():
     assert next_request(POLICY, Extents(), flows, far, Ranges.HONOURED) is not None
 
 
+def test_the_first_request_is_from_the_start_for_a_far_reader_too():
+    """Only an answer with the whole carries a digest of the whole."""
+    assert Request(0, None) == next_request(POLICY, Extents(), [], want(900 * MIB), Ranges.UNKNOWN)
+
+
 def test_nothing_is_asked_while_an_answer_is_outstanding():
     """The first answer tells whether ranges work: until then a second request would be a guess."""
     flows = [Flow(None, None)]
@@ -133,8 +138,8 @@ def test_whoever_waits_is_served(present, flows, start, size, window, ranges):
     elif request is not None:
         assert request.start <= need
         assert request.end is None or need < request.end
-        assert not present.overlap(request.start, need).total_bytes or ranges is Ranges.IGNORED
-    elif ranges is Ranges.IGNORED:
+        assert not present.overlap(request.start, need).total_bytes or ranges is not Ranges.HONOURED
+    elif ranges is not Ranges.HONOURED:
         assert flows  # it is on its way, or its end makes room for the next
     else:
         on_the_way = [
