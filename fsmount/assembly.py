@@ -6,6 +6,7 @@ Everything that lives as long as the mount is made here, in one order, and ended
 import dataclasses
 import getpass
 import logging
+import math
 import os
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -22,8 +23,8 @@ from fsmount.config import MountSettings
 from fsmount.content import Contents
 from fsmount.custody import CustodyLog, iter_entries
 from fsmount.deletion import Deleter, Readers, unresolved
-from fsmount.filesystem import Filesystem, Rules
-from fsmount.inodes import Inode, Kind, inode_of
+from fsmount.filesystem import Filesystem, Rules, Stale
+from fsmount.inodes import Kind, inode_of
 from fsmount.service import Service
 from fsmount.status import Status
 from fsmount.store import ContentStore
@@ -38,12 +39,12 @@ _DOUBT_PAUSE_S = 2.0  # the service may still be carrying out what it did not an
 class Built:
     """A file system and what a mount needs beside it.
 
-    `stale` receives inodes whose attributes the kernel should ask for again.
+    `stale` receives what the kernel should be told to ask for again.
     """
 
     filesystem: Filesystem
     contents: Contents
-    stale: "trio.MemoryReceiveChannel[Inode]"
+    stale: "trio.MemoryReceiveChannel[Stale]"
 
 
 @asynccontextmanager
@@ -116,7 +117,7 @@ class _Parts:
                 allow_move=self._settings.allow_move,
                 on_doubt=lambda key: self._nursery.start_soon(self._resolve, key, _DOUBT_PAUSE_S),
             )
-        send_stale, receive_stale = trio.open_memory_channel[Inode](1000)
+        send_stale, receive_stale = trio.open_memory_channel[Stale](math.inf)
         self._contents.on_true_size = lambda key: self._announce(key, send_stale)
         api = self._api
         status = Status(
@@ -140,6 +141,7 @@ class _Parts:
                 deny_programs=self._settings.deny_programs,
             ),
             status=status.render,
+            on_stale=send_stale.send_nowait,
         )
         if self._service:
             self._nursery.start_soon(self._resolve_old_doubts)
@@ -154,7 +156,7 @@ class _Parts:
         if self._api:
             await self._api.aclose()
 
-    def _announce(self, claude_file_id: str, stale: "trio.MemorySendChannel[Inode]") -> None:
+    def _announce(self, claude_file_id: str, stale: "trio.MemorySendChannel[Stale]") -> None:
         entry = self._catalog.find(claude_file_id)
         if entry:
             stale.send_nowait(inode_of(entry.number, Kind.CONTENT))

@@ -21,6 +21,7 @@ from fsmount.errors import (
     FsmountError,
     NoAttributeError,
     NotADirectoryHereError,
+    NotEmptyError,
     ReadOnlyError,
     errno_for,
 )
@@ -30,12 +31,16 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LOOK_S = 0.25  # how often callers of waiting operations are looked at; a killed one is gone twice as late
+# What programs cause all day without anything being wrong.
 _EXPECTED = (
     AbsentError,
     AccessRefusedError,
+    CallerGoneError,
     NoAttributeError,
     NotADirectoryHereError,
+    NotEmptyError,
     ReadOnlyError,
+    client.NotFoundError,
 )
 
 
@@ -67,8 +72,10 @@ class Boundary:
         self._timeout_s = timeout_s
         self._waiting: set[_Waiting] = set()
 
-    async def run(self, what: str, tid: int, work: Callable[[], Awaitable[T]]) -> T:
+    async def run(self, what: Callable[[], str], tid: int, work: Callable[[], Awaitable[T]]) -> T:
         """Return what `work` returns; `tid` is the calling thread, 0 when it is not known.
+
+        `what` names the operation and the file for the log, and is only asked when something went wrong.
 
         Errors: RefusedRequest, after one line in the log.
         """
@@ -81,7 +88,7 @@ class Boundary:
                 return await work()
             raise self._given_up(waiting)
         except Exception as error:
-            log_failure(what, error)
+            log_failure(what(), error)
             raise RefusedRequest(errno_for(error)) from error
         finally:
             self._waiting.discard(waiting)

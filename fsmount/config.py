@@ -4,10 +4,13 @@ Parsing is plain code; where a value comes from, and which source wins, is the c
 """
 
 import dataclasses
+import difflib
 import ipaddress
 import os
+import re
 import stat
-from collections.abc import Iterable, Mapping, MutableMapping
+import tomllib
+from collections.abc import Collection, Iterable, MutableMapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,7 +38,15 @@ DEFAULT_DENY_PROGRAMS = frozenset(
     }
 )
 
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+# Binary units only: "MB" means a million bytes to some and 1 MiB to others, so it is refused. The number of
+# digits is bounded since Python refuses to convert very long ones, and SQLite and off_t end at 2**63.
+_SIZE = re.compile(r"([0-9]{1,18}) ?(?:([kmgt])(?:ib)?)?", re.IGNORECASE)
+_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
+_MAX_SIZE_BYTES = (1 << 63) - 1
+
+_MAX_TIMEOUT_S = 86_400.0
+_MAX_OWNER_ID = (1 << 32) - 2  # the last one stands for "unchanged" in chown(2)
+_MAX_KEY_FILE_BYTES = 64 * 1024  # a wrong path, such as a device, must not be read for ever
 
 
 class SecretKey:
@@ -88,32 +99,39 @@ class MountSettings:
             raise UsageError(
                 "--allow-move only says how deleting works; add --allow-delete or leave it out"
             )
+        if self.offline and self.allow_delete:
+            raise UsageError("--offline makes no requests, so --allow-delete can't delete anything")
+        self._check_numbers()
         if self.key is None and not self.offline:
             raise UsageError(
                 f"no API key: name a file with --key-file, or set {KEY_VARIABLE};"
                 " --offline needs none"
             )
-        if self.offline and self.allow_delete:
-            raise UsageError("--offline makes no requests, so --allow-delete can't delete anything")
-        if self.timeout_s < 1:
-            raise UsageError("--timeout must be at least 1 second")
+
+    def _check_numbers(self) -> None:
+        if not 1 <= self.timeout_s <= _MAX_TIMEOUT_S:  # also refuses nan
+            raise UsageError(f"--timeout must be 1 to {_MAX_TIMEOUT_S:.0f} seconds")
         if self.max_rpm < 1:
             raise UsageError("--max-rpm must be at least 1")
         if not 0 <= self.umask <= 0o777:
             raise UsageError("--umask must be an octal number up to 0777")
+        for option, owner_id in (("--uid", self.uid), ("--gid", self.gid)):
+            if not 0 <= owner_id <= _MAX_OWNER_ID:
+                raise UsageError(f"{option} must be a number from 0 to {_MAX_OWNER_ID}")
 
 
 def parse_size(text: str, option: str) -> int:
-    """Return a size like `16MiB`, `10G` or `4096` in bytes.
+    """Return a size in bytes: a whole number, alone or with KiB, MiB, GiB, TiB, or K, M, G, T for the same.
 
     Errors: UsageError.
     """
-    word = text.strip().lower()
-    digits = word.rstrip("kmgtib")
-    unit = word[len(digits) :].removesuffix("ib").removesuffix("b")
-    if not digits.isascii() or not digits.isdigit() or unit not in _UNITS:
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
         raise UsageError(f"{option}: {text!r} is not a size; write 4096, 16MiB or 10GiB")
-    return int(digits) * _UNITS[unit]
+    size_bytes = int(match[1]) << _UNITS[(match[2] or "").lower()]
+    if size_bytes > _MAX_SIZE_BYTES:
+        raise UsageError(f"{option}: {text} is more than any disk holds")
+    return size_bytes
 
 
 def parse_verified_open(text: str) -> int | None:
@@ -125,13 +143,21 @@ def parse_verified_open(text: str) -> int | None:
 
 
 def parse_deny_programs(text: str) -> frozenset[str]:
-    """Return the programs of --deny-programs: `default`, `none`, or names between commas."""
-    word = text.strip()
-    if word.lower() == "default":
-        return DEFAULT_DENY_PROGRAMS
-    if word.lower() == "none":
+    """Return the programs of --deny-programs: `none`, or names between commas.
+
+    The name `default` stands for all default ones, so that a list can add to them.
+    Errors: UsageError.
+    """
+    words = {word.strip() for word in text.split(",")} - {""}
+    if not words:
+        raise UsageError("--deny-programs: name at least one program, or write none")
+    if words == {"none"}:
         return frozenset()
-    return frozenset(name.strip() for name in word.split(",") if name.strip())
+    paths = sorted(word for word in words if "/" in word)
+    if paths:
+        raise UsageError(f"--deny-programs: {paths[0]!r} is a path; write the program's name alone")
+    named = frozenset(words - {"default"})
+    return named | DEFAULT_DENY_PROGRAMS if "default" in words else named
 
 
 def parse_umask(text: str) -> int:
@@ -147,12 +173,18 @@ def check_base_url(url: str, *, insecure_http: bool) -> str:
 
     Errors: UsageError.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port  # the port is looked at when it is asked for
+    except ValueError:
+        host, port = None, None
+    if not host or port == 0 or not url.isprintable() or " " in url:
         raise UsageError(f"--base-url: {url!r} is not an http(s) URL")
-    if parts.username or parts.password:
-        raise UsageError("--base-url: the key does not belong into the URL")
-    if parts.scheme == "http" and not insecure_http and not _is_loopback(parts.hostname):
+    if parts.scheme not in {"http", "https"} or parts.query or parts.fragment:
+        raise UsageError(f"--base-url: {url!r} is not an http(s) URL without query")
+    if parts.username is not None or parts.password is not None:
+        raise UsageError("--base-url: a name or password does not belong into the URL")
+    if parts.scheme == "http" and not insecure_http and not _is_loopback(host):
         raise UsageError(
             f"--base-url: {url} would send the key unencrypted; use https, or --insecure-http if you must"
         )
@@ -160,25 +192,43 @@ def check_base_url(url: str, *, insecure_http: bool) -> str:
 
 
 def find_key(
-    key_file: Path | None, environ: MutableMapping[str, str]
+    key_file: Path | None, environ: MutableMapping[str, str], *, offline: bool = False
 ) -> tuple[SecretKey | None, list[str]]:
-    """Return the key and what is to be warned of; None where there is none.
+    """Return the key and what is to be warned of; None where there is none, or none is needed.
 
     A file that was named comes first, then the service manager's credential, then the environment, from
     which the key is removed so that no child inherits it.
     Errors: UsageError for a file that can't be read, or that holds no key.
     """
     inherited = environ.pop(KEY_VARIABLE, None)
+    if offline:
+        return None, []
     if key_file is not None:
         return _key_of_file(key_file)
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if directory:
         credential = Path(directory) / CREDENTIAL_NAME
         if credential.exists():
-            return _key_of_file(credential)
+            # No warning: the service manager guards it by access lists, which look like group permissions.
+            return _key_of_file(credential)[0], []
     if inherited is None:
         return None, []
     return _checked_key(inherited, f"${KEY_VARIABLE}"), []
+
+
+def read_options(path: Path, known: Collection[str]) -> dict[str, object]:
+    """Return the options of a configuration file (TOML): an option's name, with underscores, to its value.
+
+    Errors: UsageError for a file that can't be read, and for a key that is no option.
+    """
+    try:
+        with path.open("rb") as file:
+            document = tomllib.load(file)
+    except OSError as error:
+        raise UsageError(f"--config: {path} can't be read: {error.strerror}") from error
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise UsageError(f"--config: {path} is not TOML: {error}") from error
+    return {name: _checked_option(path, name, value, known) for name, value in document.items()}
 
 
 def read_ids(path: Path) -> tuple[list[str], list[str]]:
@@ -188,9 +238,10 @@ def read_ids(path: Path) -> tuple[list[str], list[str]]:
     """
     try:
         if str(path) == "-":
-            with os.fdopen(os.dup(0), encoding="utf-8", errors="replace") as lines:
+            with os.fdopen(os.dup(0), encoding="utf-8-sig", errors="replace") as lines:
                 return parse_ids(lines)
-        with path.open(encoding="utf-8", errors="replace") as lines:
+        # A byte order mark, which spreadsheets put first, is no part of an id.
+        with path.open(encoding="utf-8-sig", errors="replace") as lines:
             return parse_ids(lines)
     except OSError as error:
         raise UsageError(f"--ids-file: {path} can't be read: {error.strerror}") from error
@@ -211,15 +262,27 @@ def parse_ids(lines: Iterable[str]) -> tuple[list[str], list[str]]:
     return list(ids), problems
 
 
-def base_url_of(option: str | None, environ: Mapping[str, str]) -> str:
-    """Return the base URL: the option, else the environment's, else the service's own."""
-    return option or environ.get(BASE_URL_VARIABLE) or DEFAULT_BASE_URL
+def _checked_option(path: Path, name: str, value: object, known: Collection[str]) -> object:
+    """Return the value of one key of the configuration file in the form that the option is parsed from."""
+    if name not in known:
+        near = difflib.get_close_matches(name.replace("-", "_"), known, n=1, cutoff=0)
+        hint = f"; the nearest option is {near[0]}" if near else ""
+        raise UsageError(f"--config: {path}: there is no option {name!r}{hint}")
+    if name == "umask" and not isinstance(value, str):
+        # TOML's 0o077 is the number 63, whose digits would be taken for octal ones.
+        raise UsageError(f'--config: {path}: umask must be text, such as "0077"')
+    if name == "deny_programs" and isinstance(value, list):
+        return ",".join(map(str, value))
+    if not isinstance(value, str | int | float):  # bool is an int
+        raise UsageError(f"--config: {path}: {name} must be one value, not {type(value).__name__}")
+    return value
 
 
 def _key_of_file(path: Path) -> tuple[SecretKey, list[str]]:
     try:
-        text = path.read_text(encoding="utf-8")
-        mode = path.stat().st_mode
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(_MAX_KEY_FILE_BYTES).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise UsageError(f"the key file {path} can't be read: {reason}") from error

@@ -10,6 +10,8 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 
+import trio
+
 import client
 from fsmount.body import OpenContent
 from fsmount.callers import Caller, program_of
@@ -50,6 +52,7 @@ STATUS_BYTES = 8192  # padded to one size, so that what stat said is what read g
 
 _FIXED = frozenset({ROOT, HIDDEN_DIR, STATUS})
 _PAGE_ENTRIES = 1000
+_REMAINS_S = 10.0  # how long a deleted file's directory waits for `rm -r` to come to it
 _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 
 
@@ -114,6 +117,17 @@ class _OpenBytes:
 
 _OpenFile = _OpenBytes | OpenContent
 
+# Something that the kernel still believes and should ask for again: a node's attributes, a name in the root.
+Stale = Inode | bytes
+
+
+@dataclasses.dataclass(slots=True)
+class _Remains:
+    """What a deleted file's directory still shows, so that `rm -r` can finish what it began."""
+
+    names: set[bytes]
+    until: float
+
 
 class Filesystem:
     """The tree of one case.
@@ -132,6 +146,7 @@ class Filesystem:
         rules: Rules,
         *,
         status: Callable[[], bytes],
+        on_stale: Callable[[Stale], None],
     ) -> None:
         self.counters = Counters()
         self._catalog = catalog
@@ -141,11 +156,12 @@ class Filesystem:
         self._readers = readers
         self._rules = rules
         self._status = status
+        self._on_stale = on_stale
         self._view = View(contents, is_writable=rules.allow_delete)
         self._files: HandleTable[_OpenFile] = HandleTable()
         self._directories: HandleTable[Sequence[DirEntry] | None] = HandleTable()
-        # Deleted through this mount, with the name that is left in the directory until it is removed too.
-        self._remains: dict[int, set[bytes]] = {}
+        # Deleted through this mount just now: the names that are left in the directory, until when.
+        self._remains: dict[int, _Remains] = {}
 
     @property
     def allows_delete(self) -> bool:
@@ -299,7 +315,7 @@ class Filesystem:
         number, kind = split(parent)
         if parent in (ROOT, HIDDEN_DIR) or kind is not Kind.DIRECTORY:
             raise RefusedError("only the content of a file can be deleted")
-        remains = self._remains.get(number)
+        remains = self._remains_of(number)
         if remains is not None:
             if name not in remains:
                 raise AbsentError("it has been deleted")
@@ -322,7 +338,7 @@ class Filesystem:
         entry = self._catalog.find(name.decode(errors="replace")) if parent == ROOT else None
         if entry is None:
             raise RefusedError("only directories of deleted files can be removed")
-        remains = self._remains.get(entry.number)
+        remains = self._remains_of(entry.number)
         if remains is None or remains:
             raise NotEmptyError(f"{entry.claude_file_id}: its content still exists")
         del self._remains[entry.number]
@@ -331,18 +347,53 @@ class Filesystem:
         record = entry.record.raw if entry.record else None
         await deleter.delete(entry.claude_file_id, record, caller)
         self.counters.deleted += 1
-        self._remains[entry.number] = {META_NAME} - {name}
-        await self.forget(entry.claude_file_id)
+        until = trio.current_time() + _REMAINS_S
+        self._remains[entry.number] = _Remains({META_NAME} - {name}, until)
+        await self._forget_entry(entry)
 
     async def forget(self, claude_file_id: str) -> None:
         """Take a file that is known to be deleted out of the tree, with its stored bytes."""
-        await self._catalog.mark_deleted(claude_file_id)
-        await self._contents.discard(claude_file_id)
+        entry = self._catalog.find(claude_file_id)
+        if entry:
+            await self._forget_entry(entry)
+            self._on_stale(claude_file_id.encode())
+
+    async def _forget_entry(self, entry: Entry) -> None:
+        await self._catalog.mark_deleted(entry.claude_file_id)
+        await self._contents.discard(entry.claude_file_id)
+
+    def _remains_of(self, number: int) -> set[bytes] | None:
+        remains = self._remains.get(number)
+        if remains is not None and trio.current_time() > remains.until:
+            del self._remains[number]
+            return None
+        return remains.names if remains else None
 
     def _require_deleter(self) -> Deleter:
         if self._deleter is None:
             raise ReadOnlyError("nothing can be deleted in this mount")
         return self._deleter
+
+    # -- for messages ----------------------------------------------------------------------------
+
+    def describe(self, inode: Inode, name: bytes | None = None) -> str:
+        """Return a node, or a name in it, as a path below the mountpoint; for messages, never raises."""
+        path = {ROOT: "", HIDDEN_DIR: ".fsmount", STATUS: ".fsmount/status.json"}.get(inode)
+        if path is None:
+            number, kind = split(inode)
+            entry = self._catalog.find_number(number)
+            path = entry.claude_file_id if entry else f"inode {inode}"
+            if entry and kind is not Kind.DIRECTORY:
+                leaf = META_NAME if kind is Kind.META else entry.content_name or b"?"
+                path += "/" + os.fsdecode(leaf)
+        if name is not None:
+            path = f"{path}/{os.fsdecode(name)}" if path else os.fsdecode(name)
+        return ascii(path)[1:-1] if path else "the root"
+
+    def describe_open(self, handle: Handle) -> str:
+        """Return what an open file is, for messages."""
+        opened = self._files.get(handle)
+        return opened.body.claude_file_id if isinstance(opened, OpenContent) else "metadata"
 
     # -- entries and records ---------------------------------------------------------------------
 
@@ -353,7 +404,7 @@ class Filesystem:
             return Absent(ABSENT_S)
         claude_file_id = name.decode("ascii")
         entry = self._catalog.find(claude_file_id)
-        if entry and (entry.is_live or entry.number in self._remains):
+        if entry and (entry.is_live or self._remains_of(entry.number) is not None):
             return self._view.directory(entry)
         if self._service is None:
             return Absent(ABSENT_S)
@@ -365,12 +416,12 @@ class Filesystem:
 
     def _entry(self, number: int) -> Entry:
         entry = self._catalog.find_number(number)
-        if entry is None or not (entry.is_live or number in self._remains):
+        if entry is None or not (entry.is_live or self._remains_of(number) is not None):
             raise AbsentError("the file is gone")
         return entry
 
     def _has_name(self, entry: Entry, name: bytes) -> bool:
-        remains = self._remains.get(entry.number)
+        remains = self._remains_of(entry.number)
         return remains is None or name in remains
 
     async def _with_record(self, entry: Entry) -> Entry:

@@ -10,6 +10,7 @@ import resource
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,15 +22,17 @@ from fsmount.background import Readiness, fork_to_background
 from fsmount.boundary import Boundary
 from fsmount.case import Case, CaseLock, case_path
 from fsmount.config import MountSettings, read_ids
-from fsmount.errors import FsmountError, MountError
+from fsmount.errors import CaseLockedError, FsmountError, MountError
 from fsmount.mountpoint import (
+    FS_TYPE,
     check_outside,
     connection_setting,
     detach,
     find_mount,
+    mounts,
     prepare,
 )
-from fsmount.operations import Operations, Owner, correct_attributes, serve
+from fsmount.operations import Operations, Owner, correct, serve
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +44,8 @@ _UNFREEZE_S = 2.0
 _GRACE_S = 3.0  # for requests under way when the end is asked for
 _HARD_END_S = 16.0  # the whole end, whatever hangs
 _SHARE_OF_KERNEL_TIMEOUT = 0.6
+_LOCK_WAIT_S = 20.0  # for an unmounted mount of the same case to end
+_END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def run(settings: MountSettings) -> int:
@@ -53,7 +58,7 @@ def run(settings: MountSettings) -> int:
     case = Case.open(case_path(settings.case, os.environ))
     check_outside(settings.mountpoint, case_directory=case.path, working_directory=_cwd(settings))
     ids = _ids_of(settings)
-    lock = case.lock(f"mounted at {settings.mountpoint}")
+    lock = _lock(case, settings)
     _raise_open_files_limit()
     operations = Operations(Owner(settings.uid, settings.gid, settings.umask))
     _mount(operations, settings, case)
@@ -88,6 +93,8 @@ class _Session:
             self._readiness.failed(str(error))
             raise error from None
         finally:
+            for number in _END_SIGNALS:  # the end is under way; a second Ctrl-C must not spoil it
+                signal.signal(number, signal.SIG_IGN)
             pyfuse3.close(unmount=True)
         return self._verdict()
 
@@ -100,7 +107,7 @@ class _Session:
             self._operations.attach(built.filesystem, boundary)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(boundary.watch_callers)
-                nursery.start_soon(_correct_attributes, built)
+                nursery.start_soon(_correct_kernel, built)
                 await nursery.start(self._wait_for_signals, nursery.cancel_scope)
                 nursery.start_soon(self._announce)
                 await serve(_MAX_TASKS)
@@ -119,7 +126,7 @@ class _Session:
         self, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
     ) -> None:
         """End the mount when asked to: at once for new requests, with some grace for those under way."""
-        with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        with trio.open_signal_receiver(*_END_SIGNALS) as signals:
             task_status.started()
             async for number in signals:
                 log.info("ending on %s", signal.Signals(number).name)
@@ -137,6 +144,21 @@ class _Session:
         detach(self._settings.mountpoint)
         log.error("the kernel cut the connection of the mount; it was unmounted. Mount it again")
         return 1
+
+
+def _lock(case: Case, settings: MountSettings) -> CaseLock:
+    """Take the case; wait for a holder whose mount is gone already, since it is about to end."""
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            return case.lock(f"mounted at {settings.mountpoint}")
+        except CaseLockedError:
+            is_mounted = any(
+                mount.fs_type == FS_TYPE and mount.source == case.name for mount in mounts()
+            )
+            if is_mounted or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _ids_of(settings: MountSettings) -> list[str]:
@@ -249,10 +271,9 @@ def _end_hard_after(limit_s: float, mountpoint: Path) -> None:
     timer.start()
 
 
-async def _correct_attributes(built: Built) -> None:
-    async for inode in built.stale:
-        # In a thread: the kernel may hold the node's lock until a request to us is answered.
-        await trio.to_thread.run_sync(correct_attributes, inode, abandon_on_cancel=True)
+async def _correct_kernel(built: Built) -> None:
+    async for stale in built.stale:
+        await trio.to_thread.run_sync(correct, stale, abandon_on_cancel=True)
 
 
 def _first(error: BaseException) -> BaseException:

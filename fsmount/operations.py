@@ -28,8 +28,8 @@ from pyfuse3 import (
 from fsmount.boundary import Boundary, RefusedRequest, log_failure
 from fsmount.callers import Caller
 from fsmount.errors import ReadOnlyError, errno_for
-from fsmount.filesystem import Absent, Filesystem
-from fsmount.inodes import Handle, Inode
+from fsmount.filesystem import Absent, Filesystem, Stale
+from fsmount.inodes import ROOT, Handle, Inode
 from fsmount.tree import PREFERRED_READ_BYTES, Attributes
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Operations(pyfuse3.Operations):
         """Find a name; an absent one is answered so that the kernel remembers it."""
         caller = _caller(ctx)
         found = await self._run(
-            f"lookup of {_shown(name)} in {parent_inode}",
+            lambda: f"lookup of {self._named(parent_inode, name)}",
             caller,
             lambda: self._fs.lookup(Inode(parent_inode), bytes(name), caller),
         )
@@ -88,14 +88,16 @@ class Operations(pyfuse3.Operations):
         """Return attributes."""
         caller = _caller(ctx)
         found = await self._run(
-            f"stat of inode {inode}", caller, lambda: self._fs.getattr(Inode(inode), caller)
+            lambda: f"stat of {self._named(inode)}",
+            caller,
+            lambda: self._fs.getattr(Inode(inode), caller),
         )
         return self._entry(found)
 
     async def getxattr(self, inode: InodeT, name: FileNameT, ctx: RequestContext) -> bytes:
         """Return one extended attribute, from memory."""
         return await self._run(
-            f"getxattr {_shown(name)} of inode {inode}",
+            lambda: f"getxattr {_shown(name)} of {self._named(inode)}",
             _caller(ctx),
             _now(lambda: self._fs.getxattr(Inode(inode), bytes(name))),
         )
@@ -103,7 +105,7 @@ class Operations(pyfuse3.Operations):
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[FileNameT]:
         """Return the names of the extended attributes, from memory."""
         names = await self._run(
-            f"listxattr of inode {inode}",
+            lambda: f"listxattr of {self._named(inode)}",
             _caller(ctx),
             _now(lambda: self._fs.listxattr(Inode(inode))),
         )
@@ -111,7 +113,7 @@ class Operations(pyfuse3.Operations):
 
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
         """Answer df from memory; the tree has no blocks of its own."""
-        found = await self._run("statfs", _caller(ctx), _now(self._fs.statfs))
+        found = await self._run(lambda: "statfs", _caller(ctx), _now(self._fs.statfs))
         data = StatvfsData()
         data.f_bsize = data.f_frsize = _BLOCK_BYTES
         data.f_files = found.files
@@ -127,7 +129,9 @@ class Operations(pyfuse3.Operations):
         """Open a directory."""
         caller = _caller(ctx)
         handle = await self._run(
-            f"opendir of inode {inode}", caller, lambda: self._fs.opendir(Inode(inode), caller)
+            lambda: f"opendir of {self._named(inode)}",
+            caller,
+            lambda: self._fs.opendir(Inode(inode), caller),
         )
         return FileHandleT(handle)
 
@@ -142,7 +146,7 @@ class Operations(pyfuse3.Operations):
                 ):
                     break
 
-        await self._run("readdir", None, _now(fill))
+        await self._run(lambda: "readdir", None, _now(fill))
 
     async def releasedir(self, fh: FileHandleT) -> None:
         """Close a directory; an error here would end the mount."""
@@ -154,13 +158,19 @@ class Operations(pyfuse3.Operations):
         """Open a file; direct I/O is never used, it would break mmap."""
         caller = _caller(ctx)
         opened = await self._run(
-            f"open of inode {inode}", caller, lambda: self._fs.open(Inode(inode), flags, caller)
+            lambda: f"open of {self._named(inode)}",
+            caller,
+            lambda: self._fs.open(Inode(inode), flags, caller),
         )
         return FileInfo(fh=FileHandleT(opened.handle), keep_cache=opened.keep_cache)
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """Return all the bytes asked for up to the end: the kernel takes fewer for the end of the file."""
-        return await self._run("read", None, lambda: self._fs.read(Handle(fh), off, size))
+        return await self._run(
+            lambda: f"read of {self._fs.describe_open(Handle(fh))}",
+            None,
+            lambda: self._fs.read(Handle(fh), off, size),
+        )
 
     async def release(self, fh: FileHandleT) -> None:
         """Close a file; an error here would end the mount."""
@@ -172,7 +182,7 @@ class Operations(pyfuse3.Operations):
         """Delete a file for ever, where the mount allows it."""
         caller = _caller(ctx)
         await self._run(
-            f"unlink of {_shown(name)} in {parent_inode}",
+            lambda: f"unlink of {self._named(parent_inode, name)}",
             caller,
             lambda: self._fs.unlink(Inode(parent_inode), bytes(name), caller),
         )
@@ -181,7 +191,7 @@ class Operations(pyfuse3.Operations):
         """Remove what a deleted file left."""
         caller = _caller(ctx)
         await self._run(
-            f"rmdir of {_shown(name)} in {parent_inode}",
+            lambda: f"rmdir of {self._named(parent_inode, name)}",
             caller,
             lambda: self._fs.rmdir(Inode(parent_inode), bytes(name), caller),
         )
@@ -198,7 +208,12 @@ class Operations(pyfuse3.Operations):
 
     # -- conversions -----------------------------------------------------------------------------
 
-    async def _run(self, what: str, caller: Caller | None, work: Callable[[], Awaitable[T]]) -> T:
+    def _named(self, inode: InodeT, name: bytes | None = None) -> str:
+        return self._fs.describe(Inode(inode), name)
+
+    async def _run(
+        self, what: Callable[[], str], caller: Caller | None, work: Callable[[], Awaitable[T]]
+    ) -> T:
         try:
             return await self._boundary.run(what, caller.tid if caller else 0, work)
         except RefusedRequest as refusal:
@@ -251,15 +266,19 @@ def _quietly(what: str, work: Callable[[], None]) -> None:
         log_failure(what, error)
 
 
-def correct_attributes(inode: Inode) -> None:
-    """Tell the kernel to ask for a node's attributes again; call it from a thread.
+def correct(stale: Stale) -> None:
+    """Tell the kernel that a node's attributes, or a name in the root, are not as they were.
 
-    Pages are left alone: dropping them would wait for reads that wait for this process.
+    Call it from a thread: the kernel may hold the node until a request to this process is answered. Pages
+    are left alone, since dropping them would wait for reads that wait for us.
     """
     try:
-        pyfuse3.invalidate_inode(InodeT(inode), attr_only=True)
+        if isinstance(stale, bytes):
+            pyfuse3.invalidate_entry(InodeT(ROOT), FileNameT(stale))
+        else:
+            pyfuse3.invalidate_inode(InodeT(stale), attr_only=True)
     except OSError as error:  # the kernel does not know the node, so there is nothing to correct
-        log.debug("inode %d is not known to the kernel: %s", inode, error)
+        log.debug("%r is not known to the kernel: %s", stale, error)
 
 
 async def serve(max_tasks: int) -> None:

@@ -18,6 +18,7 @@ from typing import Self
 
 from fsmount.mountpoint import detach, find_mount
 
+_CONNECTIONS = Path("/sys/fs/fuse/connections")
 _START_S = 15.0
 _END_S = 25.0
 _TOOL_S = 60.0
@@ -37,6 +38,8 @@ def require_fuse() -> None:
             f"/dev/fuse can't be used here ({error.strerror}), so nothing about real mounts can be tested;"
             " load the fuse module, or give the container the device and the right to mount"
         ) from error
+    if not _CONNECTIONS.is_dir() or not os.path.ismount(_CONNECTIONS):
+        run(["mount", "-t", "fusectl", "none", str(_CONNECTIONS)])  # what cleaning up aborts with
 
 
 def run(

@@ -1,0 +1,277 @@
+"""The life of a mount: starting, staying alive under trouble, ending, and coming back."""
+
+import concurrent.futures
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fsmount.demo.contents import PatternContent
+from fsmount.mountpoint import detach, find_mount
+from tests.support.emulator import RunningEmulator
+from tests.support.faults import hang, stall_after
+from tests.support.mounts import require_fuse, run
+
+MIB = 1 << 20
+FSMOUNT = [sys.executable, "-m", "fsmount"]
+
+
+def add(emulator: RunningEmulator, size: int = 1000, name: str = "a.bin") -> str:
+    """Add a file and return its id."""
+    content = PatternContent(size)
+    return emulator.corpus.add_file(content, filename=name, mime_type="text/plain")
+
+
+def state_of(pid: int) -> str:
+    """Return a process's state letter; "" when it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""
+
+
+def wait_gone(process: subprocess.Popen[bytes], within_s: float) -> float:
+    """Wait for a process's end and return how long it took; fail when it takes longer."""
+    started = time.monotonic()
+    process.wait(within_s)
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize("where", ["open", "read"])
+def test_a_killed_reader_is_gone_within_a_second(mount, emulator, where):
+    """Kill -9 works on a reader, whether it waits in open (small files) or in read (large ones)."""
+    file_id = add(emulator, 1000 if where == "open" else 64 * MIB)
+    other = add(emulator)
+    emulator.faults.add(hang(), path=f"{file_id}/content", times=None)
+    with mount(emulator, ids=[file_id, other]) as mounted:
+        os.listdir(mounted.path / file_id)
+        command = ["cat", str(mounted.path / file_id / "a.bin")]
+        reader = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        emulator.log.wait_for(1, "content")
+        time.sleep(0.5)
+        reader.kill()
+        assert wait_gone(reader, 5) < 1.0
+        assert 1000 == len((mounted.path / other / "a.bin").read_bytes())
+
+
+def test_a_hanging_file_blocks_nobody_else(mount, emulator):
+    """With 150 readers stuck on one file, another is read within 3 s and stat answers within 0.1 s."""
+    stuck = add(emulator, 64 * MIB)
+    small_stuck = add(emulator)
+    known, fresh = add(emulator), add(emulator)
+    for file_id in (stuck, small_stuck):
+        emulator.faults.add(hang(), path=f"{file_id}/content", times=None)
+    with mount(emulator, ids=[stuck, small_stuck, known, fresh]) as mounted:
+        for file_id in (stuck, small_stuck, known):
+            os.listdir(mounted.path / file_id)
+        (mounted.path / known / "a.bin").read_bytes()
+        readers = [
+            subprocess.Popen(
+                ["cat", str(mounted.path / (stuck if n % 2 else small_stuck) / "a.bin")],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for n in range(150)
+        ]
+        try:
+            time.sleep(1.5)
+            slowest = 0.0
+            for _ in range(20):
+                started = time.monotonic()
+                os.stat(mounted.path / known / "a.bin")
+                slowest = max(slowest, time.monotonic() - started)
+            assert slowest < 0.1
+            started = time.monotonic()
+            assert 0 == run(["cat", mounted.path / fresh / "a.bin"], timeout_s=10).returncode
+            assert time.monotonic() - started < 3
+        finally:
+            for reader in readers:
+                reader.kill()
+            for reader in readers:
+                reader.wait(10)
+
+
+def test_sigterm_ends_cleanly_with_files_open_and_the_service_hanging(mount, emulator):
+    """The mount is gone within 20 s, the exit code is 0, and stuck readers get an error."""
+    stuck = add(emulator, 64 * MIB)
+    emulator.faults.add(hang(), path="/content", times=None)
+    with mount(emulator, ids=[stuck]) as mounted:
+        os.listdir(mounted.path / stuck)
+        reader = subprocess.Popen(
+            ["cat", str(mounted.path / stuck / "a.bin")], stderr=subprocess.DEVNULL
+        )
+        cwd_inside = subprocess.Popen(["sleep", "60"], cwd=mounted.path)
+        emulator.log.wait_for(1, "content")
+        try:
+            assert 0 == mounted.terminate(within_s=20)
+            assert find_mount(mounted.path) is None
+            assert 0 != reader.wait(5)
+        finally:
+            reader.kill()
+            cwd_inside.kill()
+            cwd_inside.wait(5)
+
+
+def test_after_a_crash_the_next_mount_clears_the_way(mount, emulator):
+    """A dead mount is cleared and said so; verified bytes are kept, unfinished ones are not."""
+    verified, unfinished = add(emulator), add(emulator, 64 * MIB, "big.bin")
+    emulator.faults.add(stall_after(MIB), path=f"{unfinished}/content", times=None)
+    with mount(emulator, ids=[verified, unfinished]) as mounted:
+        (mounted.path / verified / "a.bin").read_bytes()
+        with (mounted.path / unfinished / "big.bin").open("rb") as file:
+            file.read(100)
+        time.sleep(0.5)
+        assert list((mounted.case / "spool").iterdir())
+        mounted.kill()
+        with pytest.raises(OSError, match="Transport endpoint"):
+            os.listdir(mounted.path)
+        emulator.log.reset()
+        with mount(emulator, may_log=["cleared the dead mount", "did not end well"]) as again:
+            assert "cleared the dead mount" in again.log
+            assert 1000 == len((again.path / verified / "a.bin").read_bytes())
+            assert 0 == emulator.log.count()
+            assert not list((again.case / "spool").iterdir())
+
+
+def test_the_background_mount_answers_when_the_command_returns(emulator, tmp_path):
+    """`fsmount mount` returns 0 once the mount answers; `fsmount unmount` ends its process."""
+    require_fuse()
+    file_id = add(emulator)
+    (tmp_path / "ids").write_text(file_id)
+    (tmp_path / "key").write_text(emulator.read_key)
+    (tmp_path / "key").chmod(0o600)
+    mountpoint = tmp_path / "mnt"
+    mountpoint.mkdir()
+    options = [
+        "--base-url",
+        emulator.url,
+        "--key-file",
+        tmp_path / "key",
+        "--ids-file",
+        tmp_path / "ids",
+    ]
+    command = [*FSMOUNT, "mount", tmp_path / "case", mountpoint, *options]
+    try:
+        done = run(command, timeout_s=20)
+        assert (0, b"", b"") == (done.returncode, done.stdout, done.stderr)
+        assert 1000 == len((mountpoint / file_id / "a.bin").read_bytes())
+        second = run([*FSMOUNT, "mount", tmp_path / "case", tmp_path, *options], timeout_s=20)
+        assert 1 == second.returncode
+        (tmp_path / "mnt2").mkdir()
+        second = run(
+            [*FSMOUNT, "mount", tmp_path / "case", tmp_path / "mnt2", *options], timeout_s=20
+        )
+        assert (1, True) == (second.returncode, b"in use: mounted at" in second.stderr), (
+            second.stderr
+        )
+        done = run([*FSMOUNT, "unmount", mountpoint], timeout_s=30)
+        assert (0, b"") == (done.returncode, done.stderr)
+        assert find_mount(mountpoint) is None
+        assert 0 == run(command, timeout_s=20).returncode
+        assert 0 == run([*FSMOUNT, "unmount", mountpoint], timeout_s=30).returncode
+    finally:
+        if find_mount(mountpoint):
+            detach(mountpoint)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "message"),
+    [
+        (Path.exists, "does not exist"),
+        (lambda path: path.touch(), "not a directory"),
+        (lambda path: (path.mkdir(), (path / "x").touch()), "not empty"),
+    ],
+)
+def test_an_unusable_mountpoint_is_one_clear_line(emulator, tmp_path, prepare, message):
+    """What is wrong and how to mend it, exit code 1, no traceback."""
+    prepare(tmp_path / "mnt")
+    done = run([*FSMOUNT, "mount", tmp_path / "case", tmp_path / "mnt", "--offline", "-f"])
+    assert 1 == done.returncode
+    lines = done.stderr.decode().splitlines()
+    assert (1, True) == (len(lines), message in lines[0]), lines
+
+
+def test_unmounting_what_is_not_ours_is_refused(tmp_path):
+    """Other mounts, and plain directories, are left alone."""
+    for path in (tmp_path, Path("/proc")):
+        done = run([*FSMOUNT, "unmount", path])
+        assert 1 == done.returncode
+        assert 1 == len(done.stderr.decode().splitlines())
+
+
+def test_an_aborted_connection_ends_the_process_with_an_error(mount, emulator):
+    """When the kernel cuts the mount off, the process says so and exits with 1, for a supervisor to act."""
+    with mount(emulator, ids=[add(emulator)], may_log=["cut the connection"]) as mounted:
+        found = find_mount(mounted.path)
+        assert found is not None
+        Path(f"/sys/fs/fuse/connections/{found.minor}/abort").write_text("1")
+        deadline = time.monotonic() + 10
+        while state_of(mounted.pid) not in {"Z", ""} and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert "cut the connection" in mounted.log
+        assert 1 == mounted.end()
+        assert find_mount(mounted.path) is None
+        with mount(emulator, may_log=[]) as again:
+            assert 1 == len(os.listdir(again.path))
+        mounted.__dict__["end"] = lambda: 0
+
+
+def test_an_unmount_from_outside_ends_the_process_cleanly(mount, emulator):
+    """`umount` is as good a way to end as any."""
+    with mount(emulator, ids=[add(emulator)]) as mounted:
+        assert 0 == run(["umount", mounted.path], timeout_s=20).returncode
+        deadline = time.monotonic() + 10
+        while state_of(mounted.pid) not in {"Z", ""} and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert 0 == mounted.end()
+
+
+def test_the_key_is_nowhere_to_be_seen(mount, emulator):
+    """Not in the process list, the environment of the process, the log or the case."""
+    with mount(emulator, "-v", ids=[add(emulator)]) as mounted:
+        list(mounted.path.rglob("*"))
+        for name in ("cmdline", "environ"):
+            assert (
+                emulator.read_key.encode() not in Path(f"/proc/{mounted.pid}/{name}").read_bytes()
+            )
+        assert emulator.read_key not in mounted.log
+    for path in mounted.case.rglob("*"):
+        if path.is_file():
+            assert emulator.read_key.encode() not in path.read_bytes()
+    assert 0o700 == mounted.case.stat().st_mode & 0o777
+
+
+def test_ids_files_name_their_bad_lines_and_go_on(mount, emulator):
+    """A malformed line costs a warning with its number; the others count."""
+    good = add(emulator)
+    may_log = ["line 2: 'not an id'"]
+    with mount(
+        emulator, ids=[f"{good}  # a comment", "not an id", "", "# nothing"], may_log=may_log
+    ) as m:
+        assert [good] == os.listdir(m.path)
+        assert "line 2" in m.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_other_signals_that_mean_the_end_unmount_too(mount, emulator, number):
+    """Ctrl-C and a closed terminal end as cleanly as SIGTERM."""
+    with mount(emulator, ids=[add(emulator)]) as mounted:
+        os.kill(mounted.pid, number)
+        deadline = time.monotonic() + 10
+        while find_mount(mounted.path) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert find_mount(mounted.path) is None
+
+
+def test_many_readers_at_once_get_the_right_bytes(mount, emulator):
+    """A hundred threads over fifty files see each file's own bytes."""
+    ids = [add(emulator, 50_000 + n, "m.bin") for n in range(50)]
+    with mount(emulator, ids=ids) as mounted, concurrent.futures.ThreadPoolExecutor(100) as pool:
+        paths = [mounted.path / file_id / "m.bin" for file_id in ids] * 2
+        for number, body in enumerate(pool.map(Path.read_bytes, paths)):
+            assert bytes(PatternContent(50_000 + number % 50).read(0, 100_000)) == body
+    assert 50 == emulator.log.count("content")
