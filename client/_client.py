@@ -13,8 +13,9 @@ from client._files import (
     Files,
     GeneratedFiles,
 )
+from client._judge import Options
 from client._pace import Budget, Stats
-from client._transport import AsyncTransport, Options, Transport
+from client._transport import AsyncTransport, Transport
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
 DEFAULT_MAX_DOWNLOAD_BYTES = 256 << 20
@@ -28,15 +29,17 @@ def _options(
     max_retries: int,
     max_wait_s: float | None,
 ) -> Options:
-    if not api_key or api_key != api_key.strip() or not api_key.isascii() or "\n" in api_key:
+    if not api_key or not all("!" <= char <= "~" for char in api_key):
         raise ValueError("the API key is empty or has characters that no key has")
+    if not timeout > 0 or max_retries < 0 or (max_wait_s is not None and max_wait_s < 0):
+        raise ValueError("timeout must be above 0; max_retries and max_wait_s can't be below 0")
     try:
         version = metadata.version("fsmount")
     except metadata.PackageNotFoundError:
         version = "0"
     return Options(
         api_key=api_key,
-        base_url=base_url.rstrip("/"),
+        base_url=_checked_url(base_url),
         timeout_s=timeout,
         max_rpm=max_rpm,
         max_retries=max_retries,
@@ -45,12 +48,24 @@ def _options(
     )
 
 
+def _checked_url(base_url: str) -> str:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"not a base URL: {error}") from error
+    if url.scheme not in {"http", "https"} or not url.host or url.query or url.fragment:
+        raise ValueError("a base URL is http(s)://host[:port][/path], without query or fragment")
+    return base_url.rstrip("/")
+
+
 class AsyncComplianceClient:
     """The Compliance API under trio or asyncio; an async context manager.
 
     Units: `timeout` is the longest silence, in seconds; `max_rpm` requests a minute, None: as many as the
-    server's own headers allow; `max_wait_s` the longest wait for budget or before a retry, None: any.
-    Errors: ValueError for an impossible key.
+    server's own headers allow; `max_wait_s` the longest wait for budget or before a retry, None: any;
+    `max_download_bytes` the most that `download` takes into memory.
+    Shape: `transport` replaces the network, for tests.
+    Errors: ValueError for an impossible key, URL or bound.
     """
 
     def __init__(
@@ -83,7 +98,7 @@ class AsyncComplianceClient:
 
     @property
     def budget(self) -> Budget:
-        """The request budget as it is known now."""
+        """The request budget as it is known now; to be asked inside the event loop."""
         return self._transport.budget()
 
     @property

@@ -6,14 +6,26 @@ file where it is known and the request id where the server gave one; they never 
 
 
 class ComplianceError(Exception):
-    """Base of every error of this package."""
+    """Base of every error of this package.
+
+    Shape: `request_id` is the server's name for the request, which its support asks for; None without one.
+    """
+
+    def __init__(self, message: str = "", *, request_id: str | None = None) -> None:
+        self.request_id = request_id
+        super().__init__(f"{message} (request {request_id})" if request_id else message)
 
 
 class APIError(ComplianceError):
     """The server answered with an error status.
 
-    Shape: `type` and `message` from the body's `error` object, None and the bare status where there is none.
+    Shape: `type` and `message` from the body's `error` object, None and the bare status where there is none;
+    `is_final` where the server said that trying again is of no use.
+    Units: `retry_after_s` seconds, the server's floor for the next try; None when it named none.
     """
+
+    is_final: bool = False
+    retry_after_s: float | None = None
 
     def __init__(
         self,
@@ -27,11 +39,9 @@ class APIError(ComplianceError):
         self.status = status
         self.type = type
         self.message = message or f"HTTP status {status}"
-        self.request_id = request_id
         subject = f"{about}: " if about else ""
         kind = f" {type}" if type else ""
-        request = f" (request {request_id})" if request_id else ""
-        super().__init__(f"{subject}{status}{kind}: {self.message}{request}")
+        super().__init__(f"{subject}{status}{kind}: {self.message}", request_id=request_id)
 
 
 class BadRequestError(APIError):
@@ -61,9 +71,7 @@ class RangeNotSatisfiableError(APIError):
 
 
 class RateLimitError(APIError):
-    """429: the organization's request budget is used up; `retry_after_s` is the server's floor."""
-
-    retry_after_s: float | None = None
+    """429: the organization's request budget is used up; `retry_after_s` says until when, if known."""
 
 
 class InternalServerError(APIError):
@@ -79,18 +87,20 @@ class OverloadedError(APIError):
 
 
 class APIConnectionError(ComplianceError):
-    """No answer came because the connection failed.
+    """No answer came, or not all of it, because the connection failed.
 
-    `bytes_sent` says whether the server may have seen the request.
+    `bytes_sent` says whether the server may have seen the request, and acted on it.
     """
 
-    def __init__(self, message: str, *, bytes_sent: bool = False) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str = "", *, bytes_sent: bool = False, request_id: str | None = None
+    ) -> None:
+        super().__init__(message, request_id=request_id)
         self.bytes_sent = bytes_sent
 
 
 class APITimeoutError(APIConnectionError):
-    """No byte came within the timeout."""
+    """The connection was not made in time, or no byte came over it within the timeout."""
 
 
 class InvalidResponseError(ComplianceError):
@@ -98,7 +108,7 @@ class InvalidResponseError(ComplianceError):
 
 
 class TruncatedError(ComplianceError):
-    """The body ended before its announced or proper end."""
+    """The body ended before its announced or proper end; also: it was given up, and asked for more."""
 
 
 class ContentMismatchError(ComplianceError):

@@ -1,7 +1,8 @@
 """Records of the API as frozen dataclasses.
 
 Unknown stays None, never 0 or "". A record also keeps what it was made from: fields that the API adds
-later are in `extra`, and `raw` is the record as it came.
+later are in `extra`, and `raw` is the record as it came. A field of a kind that it can't have refuses the
+record: guessing at evidence is worse than not having it.
 """
 
 import dataclasses
@@ -9,6 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from client._errors import InvalidResponseError
+
+_MAX_SIZE_BYTES = 2**63 - 1  # what files and databases can hold
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,18 +40,18 @@ class File:
 
         Errors: InvalidResponseError when it can't be a record of a file.
         """
-        fields = _object(record, "file record")
+        fields = _Fields(record, "file")
         return cls(
-            id=_required_text(fields, "id"),
-            created_at=_time(fields, "created_at"),
-            filename=_text(fields, "filename"),
-            mime_type=_text(fields, "mime_type"),
-            size_bytes=_size(fields, "size_bytes"),
-            message_ids=_texts(fields, "message_ids"),
-            md5=_md5(fields),
-            claude_chat_ids=_texts(fields, "claude_chat_ids"),
-            extra=_others(fields, cls),
-            raw=dict(fields),
+            id=fields.required_text("id"),
+            created_at=fields.time("created_at"),
+            filename=fields.text("filename"),
+            mime_type=fields.text("mime_type"),
+            size_bytes=fields.size("size_bytes"),
+            message_ids=fields.texts("message_ids"),
+            md5=fields.md5(),
+            claude_chat_ids=fields.texts("claude_chat_ids"),
+            extra=fields.others(cls),
+            raw=fields.raw,
         )
 
 
@@ -72,17 +75,17 @@ class GeneratedFile:
     @classmethod
     def from_dict(cls, record: object) -> "GeneratedFile":
         """Make a generated file from a decoded JSON record; errors as for `File.from_dict`."""
-        fields = _object(record, "generated file record")
+        fields = _Fields(record, "generated file")
         return cls(
-            id=_required_text(fields, "id"),
-            claude_chat_id=_text(fields, "claude_chat_id"),
-            created_at=_time(fields, "created_at"),
-            filename=_text(fields, "filename"),
-            md5=_md5(fields),
-            mime_type=_text(fields, "mime_type"),
-            size_bytes=_size(fields, "size_bytes"),
-            extra=_others(fields, cls),
-            raw=dict(fields),
+            id=fields.required_text("id"),
+            claude_chat_id=fields.text("claude_chat_id"),
+            created_at=fields.time("created_at"),
+            filename=fields.text("filename"),
+            md5=fields.md5(),
+            mime_type=fields.text("mime_type"),
+            size_bytes=fields.size("size_bytes"),
+            extra=fields.others(cls),
+            raw=fields.raw,
         )
 
 
@@ -107,75 +110,82 @@ class Artifact:
     @classmethod
     def from_dict(cls, record: object) -> "Artifact":
         """Make an artifact from a decoded JSON record; errors as for `File.from_dict`."""
-        fields = _object(record, "artifact record")
+        fields = _Fields(record, "artifact")
         return cls(
-            id=_required_text(fields, "id"),
-            version_id=_text(fields, "version_id"),
-            claude_chat_id=_text(fields, "claude_chat_id"),
-            title=_text(fields, "title"),
-            artifact_type=_text(fields, "artifact_type"),
-            created_at=_time(fields, "created_at"),
-            md5=_md5(fields),
-            size_bytes=_size(fields, "size_bytes"),
-            extra=_others(fields, cls),
-            raw=dict(fields),
+            id=fields.required_text("id"),
+            version_id=fields.text("version_id"),
+            claude_chat_id=fields.text("claude_chat_id"),
+            title=fields.text("title"),
+            artifact_type=fields.text("artifact_type"),
+            created_at=fields.time("created_at"),
+            md5=fields.md5(),
+            size_bytes=fields.size("size_bytes"),
+            extra=fields.others(cls),
+            raw=fields.raw,
         )
 
 
-def _object(value: object, what: str) -> Mapping[str, object]:
-    if not isinstance(value, Mapping):
-        raise InvalidResponseError(f"{what} is not a JSON object but {type(value).__name__}")
-    return value
+class _Fields:
+    """Reads the fields of one record; a refusal says which record and which field."""
 
+    def __init__(self, record: object, what: str) -> None:
+        if not isinstance(record, Mapping):
+            raise InvalidResponseError(
+                f"the {what} record is no JSON object but {type(record).__name__}"
+            )
+        self.raw: Mapping[str, object] = dict(record)
+        self._about = f"{what} record"
+        self._about = f"{what} {self.required_text('id')!r:.200}"
 
-def _text(fields: Mapping[str, object], name: str) -> str | None:
-    value = fields.get(name)
-    if value is None or isinstance(value, str):
+    def text(self, name: str) -> str | None:
+        value = self.raw.get(name)
+        if value is None or isinstance(value, str):
+            return value
+        raise self._refusal(name, "no text")
+
+    def required_text(self, name: str) -> str:
+        value = self.text(name)
+        if not value:
+            raise self._refusal(name, "missing")
         return value
-    raise InvalidResponseError(f"field {name} is not text but {type(value).__name__}")
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self.raw.get(name)
+        if value is None:
+            return ()
+        if not isinstance(value, list | tuple):
+            raise self._refusal(name, "no list")
+        texts = tuple(item for item in value if isinstance(item, str))
+        if len(texts) != len(value):
+            raise self._refusal(name, "no list of texts")
+        return texts
 
-def _required_text(fields: Mapping[str, object], name: str) -> str:
-    value = _text(fields, name)
-    if not value:
-        raise InvalidResponseError(f"the record has no {name}")
-    return value
+    def size(self, name: str) -> int | None:
+        value = self.raw.get(name)
+        if value is None:
+            return None
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_SIZE_BYTES:
+            return value
+        raise self._refusal(name, "no size")
 
+    def md5(self) -> str | None:
+        value = self.text("md5")
+        return value.lower() if value else None
 
-def _texts(fields: Mapping[str, object], name: str) -> tuple[str, ...]:
-    value = fields.get(name)
-    if value is None:
-        return ()
-    if isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(value)
-    raise InvalidResponseError(f"field {name} is not a list of texts")
+    def time(self, name: str) -> datetime | None:
+        value = self.text(name)
+        if not value:
+            return None
+        try:
+            parsed = datetime.fromisoformat(value)
+            return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+        except (ValueError, OverflowError) as error:
+            raise self._refusal(name, "no time") from error
 
+    def others(self, kind: type) -> Mapping[str, object]:
+        known = {field.name for field in dataclasses.fields(kind)} - {"extra", "raw"}
+        return {name: value for name, value in self.raw.items() if name not in known}
 
-def _size(fields: Mapping[str, object], name: str) -> int | None:
-    value = fields.get(name)
-    if value is None:
-        return None
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise InvalidResponseError(f"field {name} is not a size: {value!r}")
-
-
-def _md5(fields: Mapping[str, object]) -> str | None:
-    value = _text(fields, "md5")
-    return value.lower() if value else None
-
-
-def _time(fields: Mapping[str, object], name: str) -> datetime | None:
-    value = _text(fields, name)
-    if not value:
-        return None
-    try:
-        parsed = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise InvalidResponseError(f"field {name} is not a time: {value!r}") from error
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-
-
-def _others(fields: Mapping[str, object], kind: type) -> Mapping[str, object]:
-    known = {field.name for field in dataclasses.fields(kind)}
-    return {name: value for name, value in fields.items() if name not in known}
+    def _refusal(self, name: str, what: str) -> InvalidResponseError:
+        value = "" if name not in self.raw else f": {self.raw[name]!r:.100}"
+        return InvalidResponseError(f"{self._about}: field {name} is {what}{value}")

@@ -1,24 +1,35 @@
-"""When a request may go, and whether a failed one goes again: decisions that are told the time.
+"""When a request may go: decisions that are told the time.
 
 The budget is shared with every other tool of the organization, so there are three bounds: at most `max_rpm`
 of our own requests in any 60 seconds; what the server's headers say is left; and a 429, which holds
 everybody back, not only the request that met it. Nothing in here sleeps or sends.
+
+Rules:
+- Tickets queue by priority, then by age. Only the first may be admitted, so none is ever overtaken by a
+  lower one. The first looks at the clock; the others wait to be woken.
+- Every method that changes somebody's wait returns the tickets that should look again.
+- A request counts from its admission. Only one that never reached the server is taken back.
 """
 
+import bisect
+import contextlib
 import dataclasses
 import enum
-import random
+import math
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 
-from client import _errors as errors
-from client._wire import Kind, Request
+from client._retry import backoff_s
+from client._wire import Kind, number
 
 WINDOW_S = 60.0
-MAX_BACKOFF_S = 60.0
-_TURN_S = 0.005  # how soon to look again when it is somebody else's turn
-_IN_FLIGHT_S = 0.05  # how soon to look again when an answer may bring news of the budget
+MAX_BLIND = 8  # requests under way while nothing is known of the budget; each might meet a 429
+_SAME_RESET_S = 1.5  # HTTP dates are cut to seconds, so one reset seems to move by up to that
+_LIMIT = "anthropic-ratelimit-requests-limit"
+_REMAINING = "anthropic-ratelimit-requests-remaining"
+_RESET = "anthropic-ratelimit-requests-reset"
 
 
 class Priority(enum.IntEnum):
@@ -47,7 +58,7 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Stats:
-    """How many requests were sent, each counted once."""
+    """How many requests were sent, each counted once; `retries` and `throttled` are among them."""
 
     metadata: int = 0
     content: int = 0
@@ -56,12 +67,16 @@ class Stats:
     throttled: int = 0
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class Ticket:
-    """A place in the queue for the budget."""
+    """A place in the queue, and once admitted the request that was sent for it."""
 
     priority: Priority
     number: int
+    kind: Kind
+    is_retry: bool
+    joined_at: float
+    sent_at: float | None = None
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -72,103 +87,115 @@ class Ticket:
 class Pacer:
     """Lets requests go at the pace that the budget allows.
 
-    Units: `now` in seconds of one steady clock. A ticket is either admitted (and then must be reported by
-    `answered` or `failed`) or given back by `leave`.
+    Units: `now` in seconds of one steady clock; `max_rpm` requests in any 60 s, None: no bound of our own.
+    A ticket is admitted and then reported by `answered` or `failed`; `leave` is harmless after that.
     """
 
     def __init__(self, max_rpm: int | None = None) -> None:
         if max_rpm is not None and max_rpm < 1:
             raise ValueError("max_rpm must be at least 1")
         self._max_rpm = max_rpm
-        self._sent: deque[float] = deque()
         self._queue: list[Ticket] = []
+        self._sent: deque[float] = deque()
         self._numbers = 0
         self._in_flight = 0
         self._limit: int | None = None
         self._left: int | None = None
-        self._reset_at = 0.0
-        self._blocked_until = 0.0
-        self._throttled_in_a_row = 0
+        self._is_blind = True
+        self._reset_at = -math.inf
+        self._blocked_until = -math.inf
+        self._blocks_in_a_row = 0
         self._counts: dict[Kind, int] = {"metadata": 0, "content": 0, "delete": 0}
         self._retries = 0
         self._throttled = 0
 
-    def join(self, priority: Priority) -> Ticket:
+    def join(
+        self,
+        kind: Kind,
+        now: float,
+        priority: Priority = Priority.INTERACTIVE,
+        *,
+        is_retry: bool = False,
+    ) -> Ticket:
         """Queue for one request."""
         self._numbers += 1
-        ticket = Ticket(priority, self._numbers)
-        self._queue.append(ticket)
+        ticket = Ticket(priority, self._numbers, kind, is_retry, joined_at=now)
+        bisect.insort(self._queue, ticket, key=lambda queued: queued.rank)
         return ticket
 
-    def leave(self, ticket: Ticket) -> None:
-        """Give a place back that is not needed any more."""
+    def leave(self, ticket: Ticket) -> Sequence[Ticket]:
+        """Give a place back that is not needed any more; return who should look again."""
         if ticket in self._queue:
             self._queue.remove(ticket)
+        return self._queue[:1]
 
-    def admit(self, ticket: Ticket, kind: Kind, now: float, *, is_retry: bool = False) -> float:
-        """Return 0.0 and count the request as sent, or how many seconds to wait before asking again."""
-        wait_s = self.wait_s(now)
+    def admit(self, ticket: Ticket, now: float) -> float:
+        """Return 0.0 and count the request as sent, or how many seconds to wait before looking again.
+
+        Infinity means: until woken.
+        """
+        if self._queue[0] is not ticket:
+            return math.inf
+        wait_s = self._wait_s(now)
         if wait_s > 0:
             return wait_s
-        if min(self._queue, key=lambda queued: queued.rank) != ticket:
-            return _TURN_S
-        self._queue.remove(ticket)
+        del self._queue[0]
+        ticket.sent_at = now
         self._sent.append(now)
-        self._in_flight += 1
-        if self._left is not None:
-            self._left -= 1
-        self._counts[kind] += 1
-        self._retries += is_retry
+        self._count(ticket, 1)
         return 0.0
 
-    def wait_s(self, now: float) -> float:
-        """Return how long nobody may send, as far as is known now."""
-        while self._sent and self._sent[0] <= now - WINDOW_S:
-            self._sent.popleft()
-        waits = [self._blocked_until - now]
-        if self._max_rpm is not None and len(self._sent) >= self._max_rpm:
-            waits.append(self._sent[-self._max_rpm] + WINDOW_S - now)
-        if self._left is not None and self._left <= 0:
-            if now >= self._reset_at:
-                self._left = None  # a new window; its first answer tells what it holds
-            elif self._in_flight:
-                waits.append(min(_IN_FLIGHT_S, self._reset_at - now))
-            else:
-                waits.append(self._reset_at - now)
-        return max(0.0, *waits)
+    def certain_wait_s(self, ticket: Ticket, now: float) -> float:
+        """Return how long the ticket has to wait at the least, whatever answers may still bring."""
+        self._forget(now)
+        ahead = bisect.bisect_left(self._queue, ticket.rank, key=lambda queued: queued.rank)
+        waits = [0.0, self._blocked_until - now]
+        if self._max_rpm is not None:
+            first_free = len(self._sent) + ahead - self._max_rpm
+            if first_free >= len(self._sent):
+                waits.append(WINDOW_S)  # one that goes before must have gone, and a window passed
+            elif first_free >= 0:
+                waits.append(self._sent[first_free] + WINDOW_S - now)
+        if self._left is not None and self._left <= ahead and not self._in_flight:
+            waits.append(self._reset_at - now)
+        return max(waits)
 
-    def expected_wait_s(self, now: float) -> float:
-        """Return the wait that is certain: a block, a full window, a budget known to be used up."""
-        wait_s = self.wait_s(now)
-        is_spent = self._left is not None and self._left <= 0 and self._in_flight == 0
-        return max(wait_s, self._reset_at - now) if is_spent else wait_s
+    def answered(
+        self, status: int, headers: Mapping[str, str], now: float, wall: datetime
+    ) -> Sequence[Ticket]:
+        """Take the budget from the head of an answer; return who should look again.
 
-    def answered(self, status: int, headers: Mapping[str, str], now: float, wall: datetime) -> None:
-        """Take the budget from the head of an answer."""
+        Shape: `wall` is the time of day, for answers that do not carry their own.
+        """
         self._in_flight -= 1
+        self._is_blind = False
         self._learn_budget(headers, now, wall)
         if status != 429:
-            self._throttled_in_a_row = 0
-            return
+            self._blocks_in_a_row = 0
+            return self._queue[:1]
         self._throttled += 1
-        self._throttled_in_a_row += 1
-        wait_s = _number(headers.get("retry-after"))
-        if wait_s is None:
-            wait_s = backoff_s(self._throttled_in_a_row - 1)
-        self._blocked_until = max(self._blocked_until, now + wait_s)
+        self._block(number(headers.get("retry-after")), now)
+        return self._queue[:]
 
-    def failed(self) -> None:
-        """Note that a request got no answer."""
-        self._in_flight -= 1
+    def failed(self, ticket: Ticket, *, arrived: bool) -> Sequence[Ticket]:
+        """Note that a request got no answer; return who should look again."""
+        if arrived:
+            self._in_flight -= 1
+        else:  # it was neither sent nor charged
+            self._count(ticket, -1)
+            if ticket.sent_at is not None and ticket.sent_at in self._sent:
+                self._sent.remove(ticket.sent_at)
+        return self._queue[:1]
 
     def budget(self, now: float) -> Budget:
         """Return the budget as it is known."""
-        self.wait_s(now)
+        self._forget(now)
+        left = self._left if now < self._reset_at else None
         return Budget(
             max_rpm=self._max_rpm,
             limit=self._limit,
-            remaining=None if self._left is None else max(0, self._left),
-            reset_in_s=None if self._left is None else max(0.0, self._reset_at - now),
+            remaining=None if left is None else max(0, left),
+            reset_in_s=None if left is None else self._reset_at - now,
             used_last_minute=len(self._sent),
             waiting=len(self._queue),
             blocked_for_s=max(0.0, self._blocked_until - now),
@@ -179,80 +206,71 @@ class Pacer:
         """What was sent so far."""
         return Stats(**self._counts, retries=self._retries, throttled=self._throttled)
 
+    def _wait_s(self, now: float) -> float:
+        self._forget(now)
+        waits = [0.0, self._blocked_until - now]
+        if self._max_rpm is not None and len(self._sent) >= self._max_rpm:
+            waits.append(self._sent[-self._max_rpm] + WINDOW_S - now)
+        if self._left is not None and self._left <= 0:
+            waits.append(self._reset_at - now)
+        elif self._left is None and self._is_blind and self._in_flight >= MAX_BLIND:
+            waits.append(math.inf)
+        return max(waits)
+
+    def _forget(self, now: float) -> None:
+        # `sent + WINDOW_S - now <= 0`, as `_wait_s` has it: in floating point another form may differ.
+        while self._sent and self._sent[0] + WINDOW_S - now <= 0:
+            self._sent.popleft()
+        if self._left is not None and self._left <= 0 and self._reset_at - now <= 0:
+            self._left = None  # a new window; its first answers tell what it holds
+            self._is_blind = True
+
+    def _count(self, ticket: Ticket, change: int) -> None:
+        self._in_flight += change
+        self._left = None if self._left is None else self._left - change
+        self._counts[ticket.kind] += change
+        self._retries += change if ticket.is_retry else 0
+
+    def _block(self, retry_after_s: float | None, now: float) -> None:
+        """Hold everybody back: as long as the server says, else 1 s doubling with each block in a row."""
+        self._is_blind = self._left is None
+        if retry_after_s is None:
+            if now < self._blocked_until:
+                return  # it was sent before the block began, so it says nothing new
+            retry_after_s = backoff_s(self._blocks_in_a_row)
+            self._blocks_in_a_row += 1
+        self._blocked_until = max(self._blocked_until, now + retry_after_s)
+
     def _learn_budget(self, headers: Mapping[str, str], now: float, wall: datetime) -> None:
-        remaining = _number(headers.get("anthropic-ratelimit-requests-remaining"))
-        reset = _time(headers.get("anthropic-ratelimit-requests-reset"))
-        limit = _number(headers.get("anthropic-ratelimit-requests-limit"))
+        if number(headers.get("age")):
+            return  # a cache's answer: charged to nobody, its budget is yesterday's
+        limit = number(headers.get(_LIMIT))
         self._limit = self._limit if limit is None else int(limit)
-        if remaining is None or reset is None:
+        remaining = number(headers.get(_REMAINING))
+        reset_in_s = _reset_in_s(headers, wall)
+        if remaining is None or reset_in_s is None:
             return
         # Requests under way may not be counted in `remaining` yet; taking them off errs on the safe side.
-        self._left = int(remaining) - self._in_flight
-        # A clock that is off must not hold requests back for longer than a window.
-        self._reset_at = now + min(WINDOW_S, max(0.0, (reset - wall).total_seconds()))
+        left = int(remaining) - self._in_flight
+        reset_at = now + reset_in_s
+        if self._left is not None and now < self._reset_at:
+            if reset_at < self._reset_at - _SAME_RESET_S:
+                return  # overtaken by an answer about a later window
+            if reset_at <= self._reset_at + _SAME_RESET_S and self._in_flight:
+                left = min(left, self._left)  # answers may overtake each other
+        self._left, self._reset_at = left, reset_at
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """Whether and when a failed request goes again.
+def _reset_in_s(headers: Mapping[str, str], wall: datetime) -> float | None:
+    """Return how long the server's window still runs, at most a window, whatever the clocks say.
 
-    Shape: `draw` returns a number in [0, 1), for the jitter that keeps clients from coming in step.
+    Both times are the server's where its answer has a date: clocks of workstations are off.
     """
-
-    max_retries: int = 4
-    draw: Callable[[], float] = random.random
-
-    def delay_s(
-        self,
-        request: Request,
-        error: errors.ComplianceError,
-        headers: Mapping[str, str],
-        attempt: int,
-    ) -> float | None:
-        """Return how long to wait before try `attempt` + 1 (the first was 0); None: not again."""
-        if attempt >= self.max_retries or not _is_transient(error, headers):
-            return None
-        if isinstance(error, errors.RateLimitError):
-            return 0.0  # the pacer holds everybody back for as long as the server asked
-        if request.method == "DELETE" and not _never_arrived(error):
-            return None  # it may have been carried out
-        return backoff_s(attempt) * (0.75 + self.draw() / 2)
-
-
-def backoff_s(attempt: int) -> float:
-    """Return 1 s for attempt 0, doubling up to 60 s."""
-    return min(MAX_BACKOFF_S, 2.0 ** min(attempt, 10))
-
-
-def _is_transient(error: errors.ComplianceError, headers: Mapping[str, str]) -> bool:
-    if isinstance(error, errors.APIError):
-        if headers.get("x-should-retry", "").strip().lower() == "false":
-            return False
-        return isinstance(
-            error,
-            errors.RateLimitError
-            | errors.InternalServerError
-            | errors.ServiceUnavailableError
-            | errors.OverloadedError,
-        )
-    return isinstance(error, errors.APIConnectionError)
-
-
-def _never_arrived(error: errors.ComplianceError) -> bool:
-    return isinstance(error, errors.APIConnectionError) and not error.bytes_sent
-
-
-def _number(text: str | None) -> float | None:
     try:
-        number = float(text or "")
+        reset = datetime.fromisoformat(headers.get(_RESET, ""))
     except ValueError:
         return None
-    return number if 0 <= number < float("inf") else None
-
-
-def _time(text: str | None) -> datetime | None:
-    try:
-        parsed = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    with contextlib.suppress(KeyError, ValueError):  # without a date, our own clock has to do
+        wall = parsedate_to_datetime(headers["date"])
+    reset, wall = (t if t.tzinfo else t.replace(tzinfo=UTC) for t in (reset, wall))
+    return min(WINDOW_S, max(0.0, (reset - wall).total_seconds()))

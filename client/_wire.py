@@ -1,20 +1,21 @@
-"""Requests as data, and what an answer means: records, ranges, digests, errors.
+"""Requests as data, and what an answer means: a record, a confirmation, an error.
 
-Knows the API's paths, headers and bodies, and nothing of sending: no HTTP library, no waiting.
+Knows the API's paths, headers and JSON, and nothing of sending: no HTTP library, no waiting. Contents and
+where their bytes belong are in `_body`.
 """
 
-import base64
-import binascii
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Literal, TypeVar
+from urllib.parse import quote
 
 from client import _errors as errors
 from client._errors import InvalidResponseError
 
 Kind = Literal["metadata", "content", "delete"]
+Record = TypeVar("Record")
 
 _ERROR_OF: Mapping[int, type[errors.APIError]] = {
     400: errors.BadRequestError,
@@ -30,25 +31,26 @@ _ERROR_OF: Mapping[int, type[errors.APIError]] = {
     504: errors.ServiceUnavailableError,
     529: errors.OverloadedError,
 }
-_SAFE_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d+)")
+# Ids are opaque, so their alphabet is open; what would make another path of them is not.
+_POSSIBLE_ID = re.compile(r"[^\s/\\\x00-\x1f\x7f-\x9f]{1,256}")
+_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,19})")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Collection:
-    """One family of objects: where its records and contents are, and what deleting confirms.
+    """One family of objects: where its records and contents are, what names one, what confirms a deletion.
 
     `deleted_type` None: the family has no DELETE endpoint.
     """
 
     path: str
+    id_field: str = "id"
     deleted_type: str | None = None
 
 
-FILES = Collection("/v1/compliance/apps/chats/files", "claude_file_deleted")
+FILES = Collection("/v1/compliance/apps/chats/files", deleted_type="claude_file_deleted")
 GENERATED_FILES = Collection("/v1/compliance/apps/chats/generated-files")
-ARTIFACTS = Collection("/v1/compliance/apps/artifacts")
+ARTIFACTS = Collection("/v1/compliance/apps/artifacts", id_field="version_id")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -62,23 +64,11 @@ class Request:
     headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Placement:
-    """Where the bytes of an answer belong in the file, and what the server vouches for.
-
-    Shape: `end` and `total` None when not announced; `content_md5` lowercase hex, only where it is the digest
-    of the whole file.
-    """
-
-    start: int
-    end: int | None
-    honoured_range: bool
-    total: int | None
-    content_md5: str | None
-
-
 def get_record(collection: Collection, object_id: str) -> Request:
-    """Return the request for one record."""
+    """Return the request for one record.
+
+    Errors: ValueError for what can't be an id; so have the other requests.
+    """
     return Request("GET", _path(collection, object_id), "metadata", object_id)
 
 
@@ -92,7 +82,7 @@ def get_content(
 ) -> Request:
     """Return the request for content, with a Range header where one is to be asked for.
 
-    Errors: ValueError for an impossible range, or an offset without asking for it.
+    Errors: ValueError for an impossible range, or an offset or end without asking for it.
     """
     if offset < 0 or (end is not None and end <= offset):
         raise ValueError(f"not a range: {offset} to {end}")
@@ -110,22 +100,22 @@ def delete_object(collection: Collection, object_id: str) -> Request:
 
 
 def _path(collection: Collection, object_id: str) -> str:
-    if not _SAFE_ID.fullmatch(object_id):
-        raise ValueError(f"not an id: {object_id!r}")
-    return f"{collection.path}/{object_id}"
+    if not _POSSIBLE_ID.fullmatch(object_id) or object_id in {".", ".."}:
+        raise ValueError(f"not an id: {object_id!r:.200}")
+    return f"{collection.path}/{quote(object_id, safe='')}"
 
 
 def error_of(
     request: Request, status: int, headers: Mapping[str, str], body: bytes
 ) -> errors.APIError:
-    """Return the error that a non-2xx answer stands for."""
+    """Return the error that an answer without success stands for."""
     error_type, message = _error_fields(body)
     kind = _ERROR_OF.get(status, errors.APIError)
-    error = kind(status, error_type, message, headers.get("request-id"), about=request.about)
-    if isinstance(error, errors.RateLimitError):
-        error.retry_after_s = retry_after_s(headers)
+    error = kind(status, error_type, message, request_id_of(headers), about=request.about)
+    error.is_final = headers.get("x-should-retry", "").strip().lower() == "false"
+    error.retry_after_s = number(headers.get("retry-after"))
     if isinstance(error, errors.RangeNotSatisfiableError):
-        match = _UNSATISFIED_RANGE.fullmatch(headers.get("content-range", ""))
+        match = _UNSATISFIED_RANGE.fullmatch(headers.get("content-range", "").strip())
         error.total = int(match[1]) if match else None
     return error
 
@@ -133,138 +123,101 @@ def error_of(
 def _error_fields(body: bytes) -> tuple[str | None, str | None]:
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, None
     error = document.get("error") if isinstance(document, dict) else None
     if not isinstance(error, dict):
         return None, None
     error_type, message = error.get("type"), error.get("message")
     return (
-        error_type if isinstance(error_type, str) else None,
-        " ".join(message.split())[:500] if isinstance(message, str) else None,
+        one_line(error_type, 100) if isinstance(error_type, str) else None,
+        one_line(message, 500) if isinstance(message, str) else None,
     )
 
 
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Return the server's floor for the next try, in seconds; None when it named none."""
+def one_line(text: str, max_chars: int) -> str:
+    """Return foreign text fit for a log: one line, bounded, without control characters."""
+    words = " ".join(text[: 4 * max_chars].split())
+    return "".join(char if char.isprintable() else "?" for char in words)[:max_chars]
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """Return the server's name for the request; None when it gave none."""
+    return one_line(headers.get("request-id", ""), 100) or None
+
+
+def number(text: str | None) -> float | None:
+    """Return a header's number; None when it is absent, negative, or none at all."""
     try:
-        seconds = float(headers.get("retry-after", ""))
+        value = float(text or "")
     except ValueError:
         return None
-    return seconds if 0 <= seconds < float("inf") else None
+    return value if 0 <= value < float("inf") else None
 
 
-def decode_record(
-    request: Request, body: bytes, headers: Mapping[str, str], *, id_field: str
-) -> Mapping[str, object]:
+def read_record(
+    request: Request,
+    headers: Mapping[str, str],
+    body: bytes,
+    id_field: str,
+    from_dict: Callable[[object], Record],
+) -> Record:
     """Return a record, checked to be the one that was asked for.
 
     Errors: InvalidResponseError.
     """
-    record = _decode_object(request, body, headers)
-    if record.get(id_field) != request.about:
-        raise InvalidResponseError(
-            f"{request.about}: the answer is about {record.get(id_field)!r}{_request_note(headers)}"
-        )
-    return record
+    fields = _decode_object(request, headers, body)
+    _require_same_id(request, headers, fields, id_field)
+    try:
+        return from_dict(fields)
+    except InvalidResponseError as error:
+        raise InvalidResponseError(str(error), request_id=request_id_of(headers)) from error
 
 
 def check_deleted(
-    request: Request, body: bytes, headers: Mapping[str, str], deleted_type: str
+    request: Request, headers: Mapping[str, str], body: bytes, collection: Collection
 ) -> None:
-    """Make sure that an answer confirms a deletion.
+    """Make sure that an answer confirms the deletion that was asked for.
 
     Errors: InvalidResponseError: whether it was deleted is unknown then.
     """
-    record = _decode_object(request, body, headers)
-    if record.get("type") != deleted_type:
-        raise InvalidResponseError(
-            f"{request.about}: the answer does not confirm the deletion, its type is"
-            f" {record.get('type')!r}{_request_note(headers)}"
-        )
+    fields = _decode_object(request, headers, body)
+    _require_same_id(request, headers, fields, collection.id_field)
+    if fields.get("type") != collection.deleted_type:
+        what = f"the answer does not confirm the deletion, its type is {fields.get('type')!r:.100}"
+        raise refusal(request, headers, what)
+
+
+def _require_same_id(
+    request: Request, headers: Mapping[str, str], fields: Mapping[str, object], id_field: str
+) -> None:
+    if fields.get(id_field) != request.about:
+        raise refusal(request, headers, f"the answer is about {fields.get(id_field)!r:.200}")
 
 
 def _decode_object(
-    request: Request, body: bytes, headers: Mapping[str, str]
+    request: Request, headers: Mapping[str, str], body: bytes
 ) -> Mapping[str, object]:
+    require_plain(request, headers)
     try:
         document = json.loads(body)
-    except ValueError as error:
-        raise InvalidResponseError(
-            f"{request.about}: the answer is not JSON{_request_note(headers)}"
-        ) from error
+    except (ValueError, RecursionError) as error:
+        raise refusal(request, headers, "the answer is not JSON") from error
     if not isinstance(document, dict):
-        raise InvalidResponseError(
-            f"{request.about}: the answer is no JSON object{_request_note(headers)}"
-        )
+        raise refusal(request, headers, "the answer is no JSON object")
     return document
 
 
-def placement_of(
-    request: Request,
-    status: int,
-    headers: Mapping[str, str],
-    *,
-    offset: int = 0,
-    end: int | None = None,
-) -> Placement:
-    """Say where the body of a 2xx answer belongs; refuse one that is not what was asked for.
+def require_plain(request: Request, headers: Mapping[str, str]) -> None:
+    """Refuse an encoded body: it was not asked for, and digests and ranges are of the plain one.
 
-    Errors: InvalidResponseError before any byte of it is used.
+    Errors: InvalidResponseError.
     """
-    encoding = headers.get("content-encoding", "identity").strip().lower()
+    encoding = headers.get("content-encoding", "").strip().lower()
     if encoding not in {"", "identity"}:
-        raise _refusal(request, headers, f"the body is encoded ({encoding})")
-    if status == 200:
-        total = _content_length(headers)
-        return Placement(
-            0, total, honoured_range=False, total=total, content_md5=content_md5(headers)
-        )
-    if status != 206 or "range" not in request.headers:
-        raise _refusal(request, headers, f"status {status} does not answer the request")
-    return _partial_placement(request, headers, offset, end)
+        raise refusal(request, headers, f"the body is encoded ({one_line(encoding, 50)})")
 
 
-def _partial_placement(
-    request: Request, headers: Mapping[str, str], offset: int, end: int | None
-) -> Placement:
-    announced = headers.get("content-range", "")
-    match = _CONTENT_RANGE.fullmatch(announced.strip())
-    if not match:
-        raise _refusal(request, headers, f"Content-Range is {announced!r}")
-    start, stop = int(match[1]), int(match[2]) + 1
-    total = None if match[3] == "*" else int(match[3])
-    due = min((bound for bound in (end, total) if bound is not None), default=None)
-    if start != offset or stop <= start or (due is not None and stop != due):
-        raise _refusal(request, headers, f"asked for {request.headers['range']}, got {announced!r}")
-    length = _content_length(headers)
-    if length is not None and length != stop - start:
-        raise _refusal(request, headers, f"Content-Length {length} does not fit {announced!r}")
-    is_whole = start == 0 and stop == total
-    digest = (
-        content_md5(headers) if is_whole else None
-    )  # of a part, it might be the part's or the whole's
-    return Placement(start, stop, honoured_range=True, total=total, content_md5=digest)
-
-
-def content_md5(headers: Mapping[str, str]) -> str | None:
-    """Return Content-MD5 as lowercase hex; None when it is absent or not an MD5."""
-    try:
-        digest = base64.b64decode(headers.get("content-md5", ""), validate=True)
-    except binascii.Error:
-        return None
-    return digest.hex() if len(digest) == 16 else None
-
-
-def _content_length(headers: Mapping[str, str]) -> int | None:
-    value = headers.get("content-length", "")
-    return int(value) if value.isdecimal() else None
-
-
-def _refusal(request: Request, headers: Mapping[str, str], what: str) -> InvalidResponseError:
-    return InvalidResponseError(f"{request.about}: {what}{_request_note(headers)}")
-
-
-def _request_note(headers: Mapping[str, str]) -> str:
-    request_id = headers.get("request-id")
-    return f" (request {request_id})" if request_id else ""
+def refusal(request: Request, headers: Mapping[str, str], what: str) -> InvalidResponseError:
+    """Return the error for an answer that is not what the API documents."""
+    return InvalidResponseError(f"{request.about}: {what}", request_id=request_id_of(headers))

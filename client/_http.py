@@ -1,0 +1,204 @@
+"""The HTTP library, adapted: how its clients are made, what its failures mean, bodies read honestly.
+
+Redirects are not followed: they would carry the key elsewhere. Bodies are taken as they come, undecoded.
+"""
+
+import contextlib
+import ssl
+
+import anyio
+import httpcore
+import httpx
+
+from client._body import Check
+from client._errors import APIConnectionError, APITimeoutError, ComplianceError, TruncatedError
+from client._judge import Options
+from client._network import WideAsyncBackend, WideBackend
+
+_CONNECT_TIMEOUT_S = 10.0
+_DRAIN_STEPS = 10_000
+_NEVER_ARRIVED = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.UnsupportedProtocol,
+)
+# The budget bounds how many requests are under way; the pool need not.
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30.0)
+
+FAILURES = (httpx.TransportError, ssl.SSLError, OSError)
+
+
+def headers_of(options: Options) -> dict[str, str]:
+    """Return what goes with every request; bodies are wanted as they are stored."""
+    return {
+        "x-api-key": options.api_key,
+        "accept-encoding": "identity",
+        "user-agent": options.user_agent,
+    }
+
+
+def timeout_of(options: Options) -> httpx.Timeout:
+    """Return the longest silence; connecting is given less."""
+    connect_s = min(_CONNECT_TIMEOUT_S, options.timeout_s)
+    return httpx.Timeout(options.timeout_s, connect=connect_s, pool=None)
+
+
+def async_http(options: Options, transport: httpx.AsyncBaseTransport | None) -> httpx.AsyncClient:
+    """Return the library's client; proxies and certificates come from the environment, as usual."""
+    http = httpx.AsyncClient(
+        base_url=options.base_url,
+        headers=headers_of(options),
+        timeout=timeout_of(options),
+        limits=_LIMITS,
+        transport=transport,
+        follow_redirects=False,
+    )
+    # httpx has no setting for the network below it, nor has httpcore for the size of its reads; so the
+    # network is exchanged in what httpx made. Where that is built otherwise, reads stay as they are.
+    for made in (http._transport, *http._mounts.values()):  # noqa: SLF001
+        pool = getattr(made, "_pool", None)
+        if isinstance(pool, httpcore.AsyncConnectionPool) and hasattr(pool, "_network_backend"):
+            pool._network_backend = WideAsyncBackend(pool._network_backend)  # noqa: SLF001
+    return http
+
+
+def sync_http(options: Options, transport: httpx.BaseTransport | None) -> httpx.Client:
+    """Return the library's client for ordinary code; see `async_http`."""
+    http = httpx.Client(
+        base_url=options.base_url,
+        headers=headers_of(options),
+        timeout=timeout_of(options),
+        limits=_LIMITS,
+        transport=transport,
+        follow_redirects=False,
+    )
+    for made in (http._transport, *http._mounts.values()):  # noqa: SLF001
+        pool = getattr(made, "_pool", None)
+        if isinstance(pool, httpcore.ConnectionPool) and hasattr(pool, "_network_backend"):
+            pool._network_backend = WideBackend(pool._network_backend)  # noqa: SLF001
+    return http
+
+
+def unanswered(error: Exception, about: str) -> APIConnectionError:
+    """Return our error for a request that got no answer; it says whether the request may have arrived."""
+    arrived = not isinstance(error, _NEVER_ARRIVED)
+    if isinstance(error, httpx.TimeoutException):
+        what = "no answer came in time" if arrived else "could not connect in time"
+        return APITimeoutError(f"{about}: {what}", bytes_sent=arrived)
+    what = "the connection failed" if arrived else "could not connect"
+    return APIConnectionError(f"{about}: {what}: {_plain(error)}", bytes_sent=arrived)
+
+
+def interrupted(error: Exception, about: str, request_id: str | None) -> ComplianceError:
+    """Return our error for a body that broke off."""
+    if isinstance(error, httpx.TimeoutException):
+        what = f"{about}: no more bytes of the answer came in time"
+        return APITimeoutError(what, bytes_sent=True, request_id=request_id)
+    if isinstance(error, httpx.RemoteProtocolError):
+        what = f"{about}: the body broke off: {_plain(error)}"
+        return TruncatedError(what, request_id=request_id)
+    what = f"{about}: the connection failed within the answer: {_plain(error)}"
+    return APIConnectionError(what, bytes_sent=True, request_id=request_id)
+
+
+def _plain(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class _Reading:
+    """What is known of a body being read, for both kinds."""
+
+    def __init__(self, response: httpx.Response, about: str, check: Check) -> None:
+        self.request_id: str | None = response.headers.get("request-id")
+        self._response = response
+        self._about = about
+        self._check = check
+        self._has_ended = False
+        self._is_broken = False
+
+    def _require_unbroken(self) -> None:
+        # The library's iterators just end when they are used again after a failure or a cancellation; that
+        # must never look like the end of the body.
+        if self._is_broken:
+            what = f"{self._about}: the body was given up before its end"
+            raise TruncatedError(what, request_id=self.request_id)
+
+
+class AsyncBody(_Reading):
+    """The body of one response, checked while it comes.
+
+    Units: `chunk_size` in bytes, the most that `receive` returns; None: as it comes from the wire.
+    """
+
+    def __init__(
+        self, response: httpx.Response, about: str, check: Check, chunk_size: int | None = None
+    ) -> None:
+        super().__init__(response, about, check)
+        self._chunks = response.aiter_raw(chunk_size)
+
+    async def receive(self) -> bytes:
+        """Return the next bytes; b"" after a proper end that passed its check, and only then.
+
+        Errors: of the check; TruncatedError, APITimeoutError, APIConnectionError. Once one was raised, or
+        the call was cancelled, it is TruncatedError for ever.
+        """
+        self._require_unbroken()
+        try:
+            async for chunk in self._chunks:
+                if chunk:
+                    self._check.take(chunk)
+                    return chunk
+            self._check.finish()
+        except FAILURES as error:
+            self._is_broken = True
+            raise interrupted(error, self._about, self.request_id) from error
+        except BaseException:
+            self._is_broken = True
+            raise
+        self._has_ended = True
+        return b""
+
+    async def aclose(self) -> None:
+        """Close the connection at once; what is left of the body is not waited for."""
+        self._is_broken = self._is_broken or not self._has_ended
+        with anyio.CancelScope(shield=True):  # closing never waits for the peer
+            await self._response.aclose()
+            # The library's iterators are nested async generators; dropped half-way, each would need a task
+            # and under trio a warning to be finished. On a closed connection they run to their end at once.
+            with contextlib.suppress(Exception):
+                for _ in range(_DRAIN_STEPS):
+                    await anext(self._chunks)
+
+
+class Body(_Reading):
+    """The body of one response, checked while it comes, for ordinary code; see `AsyncBody`."""
+
+    def __init__(
+        self, response: httpx.Response, about: str, check: Check, chunk_size: int | None = None
+    ) -> None:
+        super().__init__(response, about, check)
+        self._chunks = response.iter_raw(chunk_size)
+
+    def receive(self) -> bytes:
+        """Return the next bytes; b"" after a proper end only; see `AsyncBody.receive`."""
+        self._require_unbroken()
+        try:
+            for chunk in self._chunks:
+                if chunk:
+                    self._check.take(chunk)
+                    return chunk
+            self._check.finish()
+        except FAILURES as error:
+            self._is_broken = True
+            raise interrupted(error, self._about, self.request_id) from error
+        except BaseException:
+            self._is_broken = True
+            raise
+        self._has_ended = True
+        return b""
+
+    def close(self) -> None:
+        """Close the connection at once; what is left of the body is not waited for."""
+        self._is_broken = self._is_broken or not self._has_ended
+        self._response.close()
