@@ -1,29 +1,35 @@
-"""The command line: arguments, environment, configuration file, exit codes.
+"""The command line: arguments, exit codes, and every error as one line.
 
-Exit codes: 0 done; 1 the operation or a check failed, with one line on stderr; 2 wrong usage.
+Exit codes: 0 done; 1 the operation or a check failed, with one line on stderr; 2 wrong usage. Each command
+imports what it runs when it runs: --help must not wait for libfuse, nor log for trio.
 """
 
-import json
+import logging
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
 import cyclopts
-from cyclopts import App, Group, Parameter
+from cyclopts import App, Group, Parameter, validators
 
 import client
 import fsmount
 from fsmount import config as settings_of
 from fsmount import logs
 from fsmount.errors import FsmountError, UsageError
+from fsmount.sources import PREFIX, SOURCES
 
-_ENVIRONMENT = "FSMOUNT_"
+_log = logging.getLogger(__name__)
+
+_VERBOSE_VARIABLE = f"{PREFIX}VERBOSE"
+_INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 
 app = App(
     name="fsmount",
     help="Files of Claude Enterprise, read through the Compliance API, as a verified read-only directory.",
-    version=fsmount.__version__,
+    version=f"fsmount {fsmount.__version__}",
     help_format="plaintext",
     result_action="return_value",
 )
@@ -34,45 +40,54 @@ _LIMITS = Group("Limits", sort_key=3)
 _ACCESS = Group("Who may read", sort_key=4)
 _OUTPUT = Group("Output", sort_key=5)
 
-ConfigFile = Annotated[
-    Path | None, Parameter(group=_OUTPUT, help="TOML file with options as keys, with underscores.")
-]
-Verbose = Annotated[
-    bool, Parameter(alias="-v", negative="", group=_OUTPUT, help="Same as --log-level debug.")
-]
+_PORT = validators.Number(gte=0, lte=65535)
 
 
-@app.command
+def _option(group: Group, metavar: str, *, default: str | None = None) -> Parameter:
+    """Describe an option with a value; `default` is shown where the parameter's own says nothing."""
+    return Parameter(group=group, metavar=metavar, show_default=default)
+
+
+def _flag(group: Group, *, alias: str | None = None) -> Parameter:
+    """Describe an option without a value: off unless it is given, so there is no form that denies it."""
+    return Parameter(group=group, alias=alias, negative="", show_default=False)
+
+
+@app.command(config=SOURCES)
 def mount(
     case: str,
     mountpoint: Path,
     /,
     *,
-    base_url: Annotated[str | None, Parameter(group=_SERVICE)] = None,
-    insecure_http: Annotated[bool, Parameter(group=_SERVICE, negative="")] = False,
-    key_file: Annotated[Path | None, Parameter(group=_SERVICE)] = None,
-    ids_file: Annotated[Path | None, Parameter(group=_SERVICE, allow_leading_hyphen=True)] = None,
-    offline: Annotated[bool, Parameter(group=_SERVICE, negative="")] = False,
-    allow_delete: Annotated[bool, Parameter(group=_GUARDS, negative="")] = False,
-    allow_move: Annotated[bool, Parameter(group=_GUARDS, negative="")] = False,
-    verified_open: Annotated[str, Parameter(group=_GUARDS)] = "16MiB",
-    deny_programs: Annotated[str, Parameter(group=_GUARDS)] = "default",
-    max_rpm: Annotated[int, Parameter(group=_LIMITS)] = 540,
-    timeout: Annotated[float, Parameter(group=_LIMITS)] = 90.0,
-    cache_size: Annotated[str, Parameter(group=_LIMITS)] = "10GiB",
-    allow_other: Annotated[bool, Parameter(group=_ACCESS, negative="")] = False,
-    uid: Annotated[int | None, Parameter(group=_ACCESS)] = None,
-    gid: Annotated[int | None, Parameter(group=_ACCESS)] = None,
-    umask: Annotated[str, Parameter(group=_ACCESS)] = "0077",
-    foreground: Annotated[bool, Parameter(alias="-f", negative="", group=_OUTPUT)] = False,
+    base_url: Annotated[str, _option(_SERVICE, "URL")] = settings_of.DEFAULT_BASE_URL,
+    insecure_http: Annotated[bool, _flag(_SERVICE)] = False,
+    key_file: Annotated[Path | None, _option(_SERVICE, "FILE")] = None,
+    ids_file: Annotated[
+        Path | None, Parameter(group=_SERVICE, metavar="FILE", allow_leading_hyphen=True)
+    ] = None,
+    offline: Annotated[bool, _flag(_SERVICE)] = False,
+    allow_delete: Annotated[bool, _flag(_GUARDS)] = False,
+    allow_move: Annotated[bool, _flag(_GUARDS)] = False,
+    verified_open: Annotated[str, _option(_GUARDS, "SIZE|all|none")] = "16MiB",
+    deny_programs: Annotated[str, _option(_GUARDS, "default|none|LIST")] = "default",
+    max_rpm: Annotated[int, _option(_LIMITS, "N")] = 540,
+    timeout: Annotated[float, _option(_LIMITS, "SECONDS", default="90")] = 90.0,
+    cache_size: Annotated[str, _option(_LIMITS, "SIZE")] = "10GiB",
+    allow_other: Annotated[bool, _flag(_ACCESS)] = False,
+    uid: Annotated[int | None, _option(_ACCESS, "N", default="yours")] = None,
+    gid: Annotated[int | None, _option(_ACCESS, "N", default="yours")] = None,
+    umask: Annotated[str, _option(_ACCESS, "OCTAL")] = "0077",
+    foreground: Annotated[bool, _flag(_OUTPUT, alias="-f")] = False,
     log_format: Annotated[logs.LogFormat, Parameter(group=_OUTPUT)] = "text",
     log_level: Annotated[logs.LogLevel, Parameter(group=_OUTPUT)] = "info",
-    verbose: Verbose = False,
-    config: ConfigFile = None,  # noqa: ARG001 - read before the other options, see _sources
+    verbose: Annotated[bool, _flag(_OUTPUT, alias="-v")] = False,
+    config: Annotated[Path | None, _option(_OUTPUT, "FILE")] = None,  # noqa: ARG001 - see sources
 ) -> int:
     """Mount a case; returns once the mount answers.
 
-    Every option can also be given as FSMOUNT_<NAME> in the environment or as a key of --config.
+    Options also count as FSMOUNT_MAX_RPM in the environment, or as max_rpm in the TOML file of --config.
+
+    The command line wins over the environment, and that over the file.
 
     Parameters
     ----------
@@ -81,12 +96,11 @@ def mount(
     mountpoint
         An empty directory.
     base_url
-        Where the API is. ANTHROPIC_BASE_URL counts too. Default: https://api.anthropic.com
+        Where the API is. ANTHROPIC_BASE_URL counts too.
     insecure_http
         Allow http to hosts other than this one. The key travels readable for everyone on the way.
     key_file
-        File that holds the API key. Otherwise the credential compliance-access-key of the service manager,
-        otherwise ANTHROPIC_COMPLIANCE_ACCESS_KEY.
+        File with the API key; else credential compliance-access-key, else ANTHROPIC_COMPLIANCE_ACCESS_KEY.
     ids_file
         File ids to add to the case, one a line; - is standard input. Costs no request.
     offline
@@ -98,7 +112,7 @@ def mount(
     verified_open
         Files up to this SIZE are served only once whole and verified; or all, or none.
     deny_programs
-        Programs that may not pull content that is not stored yet: default, none, or names between commas.
+        Programs that may not pull content not stored yet; default: the usual thumbnailers and indexers.
     max_rpm
         Most requests a minute that this mount may use.
     timeout
@@ -108,9 +122,9 @@ def mount(
     allow_other
         Let other users into the mount.
     uid
-        Owner of the files. Default: you.
+        Owner of the files.
     gid
-        Group of the files. Default: yours.
+        Group of the files.
     umask
         Permissions to take away, octal.
     foreground
@@ -119,17 +133,19 @@ def mount(
         Form of the messages on stderr.
     log_level
         Least important message to write.
+    verbose
+        Same as --log-level debug.
+    config
+        TOML file with options.
     """
-    key, warnings = _find_key(key_file, offline=offline)
+    key, warnings = settings_of.find_key(key_file, os.environ, offline=offline)
     logs.configure(
         log_format, "debug" if verbose else log_level, secret=key.reveal() if key else None
     )
     settings = settings_of.MountSettings(
         case=case,
         mountpoint=mountpoint.absolute(),
-        base_url=settings_of.check_base_url(
-            settings_of.base_url_of(base_url, os.environ), insecure_http=insecure_http
-        ),
+        base_url=settings_of.check_base_url(base_url, insecure_http=insecure_http),
         key=key,
         ids_file=ids_file,
         allow_delete=allow_delete,
@@ -147,8 +163,8 @@ def mount(
         foreground=foreground,
     )
     for warning in warnings:
-        print(f"fsmount: warning: {warning}", file=sys.stderr)
-    from fsmount.mount import run  # noqa: PLC0415 - loads libfuse, which --help and demo do not need
+        _log.warning("%s", warning)
+    from fsmount.mount import run  # noqa: PLC0415 - see above
 
     return run(settings)
 
@@ -162,7 +178,7 @@ def unmount(mountpoint: Path, /) -> int:
     mountpoint
         Where the case is mounted.
     """
-    from fsmount.mountpoint import unmount as take_away  # noqa: PLC0415 - as above
+    from fsmount.mountpoint import unmount as take_away  # noqa: PLC0415 - see above
 
     take_away(mountpoint)
     return 0
@@ -173,9 +189,9 @@ def log(
     case: str,
     /,
     *,
-    check: Annotated[bool, Parameter(negative="")] = False,
+    check: Annotated[bool, Parameter(negative="", show_default=False)] = False,
 ) -> int:
-    """Print the custody log of a case, one JSON object a line.
+    """Print the custody log of a case as it is stored, one JSON object a line.
 
     Parameters
     ----------
@@ -184,13 +200,14 @@ def log(
     check
         Prove the log's chain instead: exit 1 when a line was edited, removed or moved.
     """
-    from fsmount import custody  # noqa: PLC0415 - as above
-    from fsmount.case import Case, case_path  # noqa: PLC0415 - as above
+    from fsmount import custody  # noqa: PLC0415 - see above
+    from fsmount.case import Case, case_path  # noqa: PLC0415 - see above
 
     path = Case.open(case_path(case, os.environ), create=False).custody_path
     if not check:
-        for entry in custody.iter_entries(path):
-            print(json.dumps(entry, separators=(",", ":")))
+        # Byte for byte, so that a copy of the output proves its chain too.
+        with path.open("rb") as lines:
+            shutil.copyfileobj(lines, sys.stdout.buffer)
         return 0
     result = custody.check(path)
     for problem in result.problems:
@@ -204,9 +221,9 @@ def demo(
     mountpoint: Path | None = None,
     /,
     *,
-    once: Annotated[bool, Parameter(negative="")] = False,
-    serve_only: Annotated[bool, Parameter(negative="")] = False,
-    port: int = 0,
+    once: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    serve_only: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    port: Annotated[int, Parameter(metavar="N", show_default=False, validator=_PORT)] = 0,
 ) -> int:
     """Start the bundled API emulator with a small corpus, mount it and show around.
 
@@ -235,64 +252,60 @@ def main() -> NoReturn:
     sys.exit(run_command(sys.argv[1:]))
 
 
-def run_command(arguments: list[str]) -> int:  # noqa: PLR0911 - one return a kind of end
+def run_command(arguments: list[str]) -> int:
     """Run one command and return its exit code; every error is one line on stderr."""
+    is_verbose = os.environ.get(_VERBOSE_VARIABLE, "0").lower() not in {"", "0", "false", "no"}
+    logs.configure("text", "debug" if is_verbose else "info")
     try:
-        app.config = _sources(arguments)
         result = app(arguments, exit_on_error=False, print_error=False)
-    except UsageError as error:
-        return _complain(error, 2)
-    except cyclopts.CycloptsError as error:
-        return _complain(f"{_plain(error)} (see fsmount --help)", 2)
-    except (FsmountError, client.ComplianceError) as error:
-        return _complain(error, 1)
-    except OSError as error:
-        return _complain(f"{error.filename or 'the system'}: {error.strerror or error}", 1)
+        sys.stdout.flush()  # here, where a full disk is still an error like any other
     except KeyboardInterrupt:
-        return 130
+        return _INTERRUPTED
+    except BrokenPipeError:
+        _leave_stdout()  # whoever read our output has seen enough
+        return 1
     except Exception as error:
-        if {"-v", "--verbose"} & set(arguments):
-            raise
-        return _complain(
-            f"unexpected {type(error).__name__}: {error}; run with -v for the details", 1
-        )
+        return _complain(*_line_and_code(error))
     return result if isinstance(result, int) else 0
 
 
-def _find_key(
-    key_file: Path | None, *, offline: bool
-) -> tuple[settings_of.SecretKey | None, list[str]]:
-    key, warnings = settings_of.find_key(key_file, os.environ)
-    return (None if offline else key), warnings
+def _line_and_code(error: Exception) -> tuple[str, Literal[1, 2]]:
+    """Return what to say of an error, and the exit code."""
+    match error:
+        case UsageError():
+            return str(error), 2
+        case cyclopts.CycloptsError():
+            command = " ".join(["fsmount", *(error.command_chain or ())])
+            return f"{_usage_text(error)} (see {command} --help)", 2
+        case FsmountError() | client.ComplianceError():
+            return str(error), 1
+        case OSError(filename=filename, strerror=reason):
+            return f"{filename}: {reason}" if filename else reason or str(error), 1
+    _log.debug("unexpected", exc_info=error)
+    hint = "" if _log.isEnabledFor(logging.DEBUG) else f"; {_VERBOSE_VARIABLE}=1 shows the details"
+    return f"unexpected {type(error).__name__}, please report it: {error}{hint}", 1
 
 
-def _sources(arguments: list[str]) -> list[cyclopts.config.Env | cyclopts.config.Toml]:
-    """Return where options come from besides the command line, the stronger one first."""
-    sources: list[cyclopts.config.Env | cyclopts.config.Toml] = [
-        cyclopts.config.Env(_ENVIRONMENT, command=False)
-    ]
-    path = _config_file(arguments)
-    if path:
-        if not Path(path).is_file():
-            raise UsageError(f"--config: {path} can't be read")
-        sources.append(cyclopts.config.Toml(path, must_exist=True, use_commands_as_keys=False))
-    return sources
+def _usage_text(error: cyclopts.CycloptsError) -> str:
+    match error:
+        case cyclopts.MissingArgumentError(argument=argument) if argument is not None:
+            is_option = argument.name.startswith("-")
+            return (
+                f"{error.keyword or argument.name} {'needs a value' if is_option else 'is missing'}"
+            )
+        case cyclopts.UnusedCliTokensError(unused_tokens=[token, *_]):
+            return f"unexpected argument {token!r}"
+    return str(error)
 
 
-def _config_file(arguments: list[str]) -> str | None:
-    """Find --config ahead of parsing, since it says where other options come from."""
-    for position, argument in enumerate(arguments):
-        if argument == "--config" and position + 1 < len(arguments):
-            return arguments[position + 1]
-        if argument.startswith("--config="):
-            return argument.partition("=")[2]
-    return os.environ.get(f"{_ENVIRONMENT}CONFIG")
-
-
-def _plain(error: Exception) -> str:
-    return " ".join(str(error).replace("\n", " ").split())
-
-
-def _complain(what: object, code: Literal[1, 2]) -> int:
-    print(f"fsmount: {what}", file=sys.stderr)
+def _complain(line: str, code: Literal[1, 2]) -> int:
+    priority = "<3>" if logs.is_journal(sys.stderr) else ""
+    print(f"{priority}fsmount: {logs.one_line(' '.join(line.split()))}", file=sys.stderr)
     return code
+
+
+def _leave_stdout() -> None:
+    """Keep the interpreter from complaining about the same broken pipe when it flushes at its end."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
