@@ -91,6 +91,11 @@ class Body:
         """The file's id."""
         return self.expected.claude_file_id
 
+    @property
+    def is_refusing(self) -> bool:
+        """Say whether a recent failure is still remembered."""
+        return self._refusal is not None and trio.current_time() < self._refusal[1]
+
     def open(self, *, keep_cache: bool) -> OpenContent:
         """Add one open file."""
         opened = OpenContent(self, Pattern(self._policy), keep_cache=keep_cache)
@@ -182,9 +187,8 @@ class Body:
     def _current_download(self) -> Download:
         """Return the download to wait on, starting one if there is none; no await in here."""
         if self._refusal:
-            error, until = self._refusal
-            if trio.current_time() < until:
-                raise error.with_traceback(None)
+            if self.is_refusing:
+                raise self._refusal[0].with_traceback(None)
             self._refusal, self._mismatches = None, 0
         if self._tainted:
             raise MismatchError(
@@ -203,27 +207,36 @@ class Body:
         """Take the outcome of a download; called once by it, without an await around."""
         if isinstance(download.failure, MismatchError):
             self._after_mismatch(download)
-            return
+        elif download.verdict is None:
+            self._after_disk_trouble(download)
+        else:
+            self._after_verdict(download, download.verdict)
+
+    def _after_verdict(self, download: Download, verdict: Verdict) -> None:
         if isinstance(download.failure, SizeDiffersError):
-            self._after_other_size(download)
-        if download.verdict:
-            self.verdict = download.verdict
-            with download.spool.fd.using() as fd:
-                self.use_stored(os.dup(fd), download.verdict.size_bytes)
-            self._owner.note_finished(self)
+            for opened in self.opens:
+                opened.broken = download.failure
+            self._owner.note_size(self, verdict.size_bytes)
+        self.verdict = verdict
+        with download.spool.fd.using() as fd:
+            self.use_stored(os.dup(fd), verdict.size_bytes)
+        self._owner.note_finished(self)
+
+    def _after_disk_trouble(self, download: Download) -> None:
+        """Give back the room that the unfinished bytes take, so that others find some."""
+        if download.failure:
+            self._refuse(download.failure, self._policy.failure_memory_s)
+        self.download = None
+        download.spool.discard()
+
+    def _refuse(self, error: Exception, for_s: float) -> None:
+        self._refusal = (error, trio.current_time() + for_s)
 
     def _after_mismatch(self, download: Download) -> None:
         self._mismatches += 1
         is_final = self._mismatches >= _ATTEMPTS
         self._tainted = {opened for opened in self.opens if opened.has_been_served}
         if is_final and download.failure:
-            until = trio.current_time() + self._policy.mismatch_memory_s
-            self._refusal = (download.failure, until)
+            self._refuse(download.failure, self._policy.mismatch_memory_s)
         self.download = None
         self._owner.note_mismatch(self, download, is_final=is_final)
-
-    def _after_other_size(self, download: Download) -> None:
-        for opened in self.opens:
-            opened.broken = download.failure
-        if download.verdict:
-            self._owner.note_size(self, download.verdict.size_bytes)

@@ -236,10 +236,10 @@ class Contents:
             return
         if body in self._finished or body in self._being_adopted:
             return  # it answers what is known of the file until the store does
-        if body.stored or body.download is None:
+        if body.stored or not (body.download or body.is_refusing):
             self._drop(body)
             return
-        partials = [other for other in self._bodies.values() if other.download and not other.opens]
+        partials = [other for other in self._bodies.values() if not (other.opens or other.stored)]
         for other in partials[: max(0, len(partials) - _IDLE_PARTIALS)]:
             self._drop(other)
 

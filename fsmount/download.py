@@ -267,7 +267,7 @@ class Download:
             except client.ComplianceError as error:
                 self._pause(error)
             except OSError as error:
-                self._pause(self._disk_error(error))
+                self._end(failure=self._disk_error(error))
             except Exception as error:
                 log.exception("download of %s failed unexpectedly", self.expected.claude_file_id)
                 self._pause(error)
@@ -410,8 +410,7 @@ class Download:
             if self._digest.position < total:
                 await self._in_thread(lambda: self._digest.catch_up(self.spool, total))
         except OSError as error:
-            self._is_judging = False
-            self._pause(self._disk_error(error))
+            self._end(failure=self._disk_error(error))
             return
         verdict = self._digest.verdict(self.expected, self._content_md5)
         if verdict.is_mismatch:
