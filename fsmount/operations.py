@@ -75,24 +75,21 @@ class Operations(pyfuse3.Operations):
     ) -> EntryAttributes:
         """Find a name; an absent one is answered so that the kernel remembers it."""
         caller = _caller(ctx)
-        found = await self._run(
-            lambda: f"lookup of {self._named(parent_inode, name)}",
-            caller,
-            lambda: self._fs.lookup(Inode(parent_inode), bytes(name), caller),
-        )
-        if isinstance(found, Absent):
-            return _negative(found)
-        return self._entry(found)
+
+        async def work() -> EntryAttributes:
+            found = await self._fs.lookup(Inode(parent_inode), bytes(name), caller)
+            return _negative(found) if isinstance(found, Absent) else self._entry(found)
+
+        return await self._run(lambda: f"lookup of {self._named(parent_inode, name)}", caller, work)
 
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         """Return attributes."""
         caller = _caller(ctx)
-        found = await self._run(
-            lambda: f"stat of {self._named(inode)}",
-            caller,
-            lambda: self._fs.getattr(Inode(inode), caller),
-        )
-        return self._entry(found)
+
+        async def work() -> EntryAttributes:
+            return self._entry(await self._fs.getattr(Inode(inode), caller))
+
+        return await self._run(lambda: f"stat of {self._named(inode)}", caller, work)
 
     async def getxattr(self, inode: InodeT, name: FileNameT, ctx: RequestContext) -> bytes:
         """Return one extended attribute, from memory."""
@@ -104,21 +101,15 @@ class Operations(pyfuse3.Operations):
 
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[FileNameT]:
         """Return the names of the extended attributes, from memory."""
-        names = await self._run(
+        return await self._run(
             lambda: f"listxattr of {self._named(inode)}",
             _caller(ctx),
-            _now(lambda: self._fs.listxattr(Inode(inode))),
+            _now(lambda: [FileNameT(name) for name in self._fs.listxattr(Inode(inode))]),
         )
-        return [FileNameT(name) for name in names]
 
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
         """Answer df from memory; the tree has no blocks of its own."""
-        found = await self._run(lambda: "statfs", _caller(ctx), _now(self._fs.statfs))
-        data = StatvfsData()
-        data.f_bsize = data.f_frsize = _BLOCK_BYTES
-        data.f_files = found.files
-        data.f_namemax = 255
-        return data
+        return await self._run(lambda: "statfs", _caller(ctx), _now(self._statfs))
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         """Do nothing: nodes are worked out from their numbers, and none is held in memory."""
@@ -128,12 +119,11 @@ class Operations(pyfuse3.Operations):
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         """Open a directory."""
         caller = _caller(ctx)
-        handle = await self._run(
-            lambda: f"opendir of {self._named(inode)}",
-            caller,
-            lambda: self._fs.opendir(Inode(inode), caller),
-        )
-        return FileHandleT(handle)
+
+        async def work() -> FileHandleT:
+            return FileHandleT(await self._fs.opendir(Inode(inode), caller))
+
+        return await self._run(lambda: f"opendir of {self._named(inode)}", caller, work)
 
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
         """Give entries until the kernel's buffer is full."""
@@ -157,12 +147,12 @@ class Operations(pyfuse3.Operations):
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
         """Open a file; direct I/O is never used, it would break mmap."""
         caller = _caller(ctx)
-        opened = await self._run(
-            lambda: f"open of {self._named(inode)}",
-            caller,
-            lambda: self._fs.open(Inode(inode), flags, caller),
-        )
-        return FileInfo(fh=FileHandleT(opened.handle), keep_cache=opened.keep_cache)
+
+        async def work() -> FileInfo:
+            opened = await self._fs.open(Inode(inode), flags, caller)
+            return FileInfo(fh=FileHandleT(opened.handle), keep_cache=opened.keep_cache)
+
+        return await self._run(lambda: f"open of {self._named(inode)}", caller, work)
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """Return all the bytes asked for up to the end: the kernel takes fewer for the end of the file."""
@@ -218,6 +208,13 @@ class Operations(pyfuse3.Operations):
             return await self._boundary.run(what, caller.tid if caller else 0, work)
         except RefusedRequest as refusal:
             raise FUSEError(refusal.errno) from refusal
+
+    def _statfs(self) -> StatvfsData:
+        data = StatvfsData()
+        data.f_bsize = data.f_frsize = _BLOCK_BYTES
+        data.f_files = self._fs.statfs().files
+        data.f_namemax = 255
+        return data
 
     def _entry(self, attributes: Attributes) -> EntryAttributes:
         entry = EntryAttributes()
