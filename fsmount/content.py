@@ -30,6 +30,7 @@ Journal = Callable[[str, Mapping[str, object]], object]
 
 _WORKER_THREADS = 8  # writing and hashing; more do not help two to four cores
 _IDLE_PARTIALS = 64  # unfinished files kept for their next reader; each holds a descriptor
+_GATHER_S = 0.2  # finished files are taken in in groups: waiting for the disk costs more than a file
 _CLOSE_GRACE_S = 10.0  # for taking finished files into the store at the end
 
 
@@ -254,7 +255,8 @@ class Contents:
     def note_finished(self, body: Body) -> None:
         """Take a complete body into the case, in the background and in groups."""
         self._finished.append(body)
-        self._nursery.start_soon(self._adopt_in_background)
+        if len(self._finished) == 1:
+            self._nursery.start_soon(self._adopt_in_background)
 
     def note_mismatch(self, body: Body, download: Download, *, is_final: bool) -> None:
         """Throw wrong bytes away and record that they came."""
@@ -304,6 +306,7 @@ class Contents:
         self.on_true_size(claude_file_id)
 
     async def _adopt_in_background(self) -> None:
+        await trio.sleep(_GATHER_S)
         try:
             await self._adopt_finished()
         except (CaseError, OSError) as error:
