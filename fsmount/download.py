@@ -16,6 +16,7 @@ Rules that correctness leans on:
   which a reader has been given are never replaced.
 """
 
+import functools
 import logging
 import math
 from collections.abc import Callable
@@ -41,6 +42,9 @@ from fsmount.spool import Spool, SpoolConflictError
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+_HASHED_AT_ONCE = 256 * 1024
+_HASHED_PER_TURN = 8 << 20  # a turn in a thread; short enough to stop soon when the mount ends
 
 
 class ByteStream(Protocol):
@@ -104,7 +108,7 @@ class Download:
         self._demand = trio.lowlevel.ParkingLot()  # parked streams: a reader moved on
         self._digest = RunningDigest()
         self._writing = trio.Lock()
-        self._is_judging = False
+        self._is_hashing = False
         self._is_crowded = False
         self._content_md5: str | None = None
         self._total: int | None = None
@@ -116,7 +120,7 @@ class Download:
     @property
     def is_idle(self) -> bool:
         """Say whether no stream is open and nobody waits."""
-        return not self._streams and not self._wants and not self._is_judging
+        return not self._streams and not self._wants and not self._is_hashing
 
     @property
     def size_bytes(self) -> int | None:
@@ -200,9 +204,13 @@ class Download:
     def _wake(self) -> None:
         self._changed.unpark_all()
 
+    @property
+    def _is_hashing_the_rest(self) -> bool:
+        return self._total is not None and self.spool.extents.covers(0, self._total)
+
     def _replan(self) -> None:
         """Open the streams that are wanted and not on their way; no await, so none is opened twice."""
-        if self.has_ended or self._is_judging or self.failure:
+        if self.has_ended or self._is_hashing_the_rest or self.failure:
             return
         self._is_crowded = False
         for want in self._wants:
@@ -356,18 +364,41 @@ class Download:
         """Write one batch; one at a time, so that no stream overwrites what another is writing."""
         async with self._writing:
             known = self.spool.extents.overlap(start, end)
-            prefix_end = self.spool.extents.prefix_end
-            prefix_end = max(prefix_end, end) if start <= prefix_end else prefix_end
+            # A small body is hashed in the same thread; else hashing would hold up the next batch.
+            in_step = start == self._digest.position and end - start <= _HASHED_AT_ONCE
+            in_step = in_step and not self._is_hashing
+            self._is_hashing |= in_step
 
             def write_and_hash() -> None:
                 self.spool.write(start, pieces, known)
-                if start == self._digest.position:
+                if in_step:
                     self._digest.update(pieces)
-                else:
-                    self._digest.catch_up(self.spool, prefix_end)
 
-            await self._in_thread(write_and_hash)
+            try:
+                await self._in_thread(write_and_hash)
+            finally:
+                self._is_hashing &= not in_step
             self.spool.note_written(start, end)
+        self._hash_on()
+
+    def _hash_on(self) -> None:
+        """Let the hash follow the bytes, beside receiving and writing."""
+        if not self._is_hashing and self._digest.position < self.spool.extents.prefix_end:
+            self._is_hashing = True
+            self._nursery.start_soon(self._hash_what_is_here)
+
+    async def _hash_what_is_here(self) -> None:
+        try:
+            while self._digest.position < (end := self.spool.extents.prefix_end):
+                end = min(end, self._digest.position + _HASHED_PER_TURN)
+                await self._in_thread(functools.partial(self._digest.catch_up, self.spool, end))
+        except OSError as error:
+            self._end(failure=self._disk_error(error))
+        except ValueError:  # the spool was closed: nobody wants the hash any more
+            log.debug("hashing of %s was given up", self.expected.claude_file_id)
+        finally:
+            self._is_hashing = False
+        self._judge_if_complete()
 
     async def _after_break(self, stream: Stream, error: Exception) -> None:
         """Let the next stream start after a pause, unless streams have broken too often."""
@@ -395,23 +426,20 @@ class Download:
     # -- the end ---------------------------------------------------------------------------------
 
     def _judge_if_complete(self) -> None:
-        if self.has_ended or self._is_judging or self._total is None:
+        if self.has_ended or self._total is None:
             return
         if not self.spool.extents.covers(0, self._total):
             return
         for stream in self._streams:  # what they would bring is here; each calls again at its end
             stream.scope.cancel()
-        if not self._streams:
-            self._is_judging = True
-            self._nursery.start_soon(self._judge, self._total)
-
-    async def _judge(self, total: int) -> None:
-        try:
-            if self._digest.position < total:
-                await self._in_thread(lambda: self._digest.catch_up(self.spool, total))
-        except OSError as error:
-            self._end(failure=self._disk_error(error))
+        if self._streams:
             return
+        if self._digest.position < self._total:
+            self._hash_on()  # calls again at its end
+        elif not self._is_hashing:
+            self._judge()
+
+    def _judge(self) -> None:
         verdict = self._digest.verdict(self.expected, self._content_md5)
         if verdict.is_mismatch:
             self._end(
