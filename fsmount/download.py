@@ -12,23 +12,22 @@ Rules that correctness leans on:
   finds its range covered can read it at once.
 - The last page is given out only after the verdict: no reader reaches the end of a body that is wrong.
 - A stream's bytes are placed by where the answer says that it starts, never by where it was asked to.
-- Bytes that come a second time are compared with the first. One batch is written at a time, so that bytes
-  which a reader has been given are never replaced.
+- Bytes that come a second time are compared with the first, never written over them.
 """
 
-import functools
 import logging
 import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import trio
 
 import client
-from fsmount.digest import Expected, RunningDigest, Verdict
+from fsmount.digest import Expected, Verdict
 from fsmount.errors import ContentError, MismatchError, SizeDiffersError
 from fsmount.flow import Batches, Stream
+from fsmount.intake import Intake
 from fsmount.readahead import (
     Pattern,
     Policy,
@@ -40,11 +39,6 @@ from fsmount.readahead import (
 from fsmount.spool import Spool, SpoolConflictError
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
-_HASHED_AT_ONCE = 256 * 1024
-_HASHED_PER_TURN = 8 << 20  # a turn in a thread; short enough to stop soon when the mount ends
 
 
 class ByteStream(Protocol):
@@ -97,18 +91,17 @@ class Download:
         self.request_id: str | None = None
         self.ranges = Ranges.UNKNOWN
         self.readers: set[Pattern] = set()
+        self._intake = Intake(
+            spool, nursery=nursery, threads=threads, on_hashed=self._after_hashing
+        )
         self._source = source
         self._nursery = nursery
-        self._threads = threads
         self._policy = policy
         self._on_end = on_end
         self._streams: list[Stream] = []
         self._wants: list[Want] = []
         self._changed = trio.lowlevel.ParkingLot()  # readers: bytes, a verdict or a failure came
         self._demand = trio.lowlevel.ParkingLot()  # parked streams: a reader moved on
-        self._digest = RunningDigest()
-        self._writing = trio.Lock()
-        self._is_hashing = False
         self._is_crowded = False
         self._content_md5: str | None = None
         self._total: int | None = None
@@ -120,7 +113,7 @@ class Download:
     @property
     def is_idle(self) -> bool:
         """Say whether no stream is open and nobody waits."""
-        return not self._streams and not self._wants and not self._is_hashing
+        return not self._streams and not self._wants and not self._intake.is_hashing
 
     @property
     def size_bytes(self) -> int | None:
@@ -141,9 +134,7 @@ class Download:
         end = min(offset + size, self.size_bytes or 0)
         if offset >= end:
             return b""
-        data = self.spool.read_nowait(offset, end - offset)
-        if data is None:
-            data = await self._in_thread(lambda: self.spool.read(offset, end - offset))
+        data = await self._intake.read(offset, end - offset)
         if len(data) != end - offset:
             raise ContentError(
                 f"{self.expected.claude_file_id}: the spool lost bytes at {offset + len(data)};"
@@ -255,10 +246,6 @@ class Download:
             return False
         return known - stream.received <= self._policy.finish_bytes
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        with self.spool.fd.using():
-            return await trio.to_thread.run_sync(work, limiter=self._threads)
-
     # -- streams ---------------------------------------------------------------------------------
 
     async def _run(self, stream: Stream) -> None:
@@ -352,53 +339,10 @@ class Download:
         """Write and hash batch after batch; an error stops the receiver too."""
         try:
             while pieces := await batches.take():
-                start = stream.position
-                end = start + sum(map(len, pieces))
-                await self._write(start, end, pieces)
-                stream.advance(end)
+                stream.advance(await self._intake.write(stream.position, pieces))
                 self._wake()
         except Exception as error:
             batches.fail(error)
-
-    async def _write(self, start: int, end: int, pieces: list[bytes]) -> None:
-        """Write one batch; one at a time, so that no stream overwrites what another is writing."""
-        async with self._writing:
-            known = self.spool.extents.overlap(start, end)
-            # A small body is hashed in the same thread; else hashing would hold up the next batch.
-            in_step = start == self._digest.position and end - start <= _HASHED_AT_ONCE
-            in_step = in_step and not self._is_hashing
-            self._is_hashing |= in_step
-
-            def write_and_hash() -> None:
-                self.spool.write(start, pieces, known)
-                if in_step:
-                    self._digest.update(pieces)
-
-            try:
-                await self._in_thread(write_and_hash)
-            finally:
-                self._is_hashing &= not in_step
-            self.spool.note_written(start, end)
-        self._hash_on()
-
-    def _hash_on(self) -> None:
-        """Let the hash follow the bytes, beside receiving and writing."""
-        if not self._is_hashing and self._digest.position < self.spool.extents.prefix_end:
-            self._is_hashing = True
-            self._nursery.start_soon(self._hash_what_is_here)
-
-    async def _hash_what_is_here(self) -> None:
-        try:
-            while self._digest.position < (end := self.spool.extents.prefix_end):
-                end = min(end, self._digest.position + _HASHED_PER_TURN)
-                await self._in_thread(functools.partial(self._digest.catch_up, self.spool, end))
-        except OSError as error:
-            self._end(failure=self._disk_error(error))
-        except ValueError:  # the spool was closed: nobody wants the hash any more
-            log.debug("hashing of %s was given up", self.expected.claude_file_id)
-        finally:
-            self._is_hashing = False
-        self._judge_if_complete()
 
     async def _after_break(self, stream: Stream, error: Exception) -> None:
         """Let the next stream start after a pause, unless streams have broken too often."""
@@ -434,13 +378,18 @@ class Download:
             stream.scope.cancel()
         if self._streams:
             return
-        if self._digest.position < self._total:
-            self._hash_on()  # calls again at its end
-        elif not self._is_hashing:
+        if self._intake.has_hashed(self._total):
             self._judge()
+        else:
+            self._intake.hash_on()
+
+    def _after_hashing(self, failure: OSError | None) -> None:
+        if failure:
+            self._end(failure=self._disk_error(failure))
+        self._judge_if_complete()
 
     def _judge(self) -> None:
-        verdict = self._digest.verdict(self.expected, self._content_md5)
+        verdict = self._intake.verdict(self.expected, self._content_md5)
         if verdict.is_mismatch:
             self._end(
                 verdict,
