@@ -1,7 +1,7 @@
 """The command line: arguments, exit codes, and every error as one line.
 
 Exit codes: 0 done; 1 the operation or a check failed, with one line on stderr; 2 wrong usage. Each command
-imports what it runs when it runs: --help must not wait for libfuse, nor log for trio.
+imports what it runs when it runs: --help must not wait for libfuse.
 """
 
 import logging
@@ -32,6 +32,7 @@ app = App(
     version=f"fsmount {fsmount.__version__}",
     help_format="plaintext",
     result_action="return_value",
+    suppress_keyboard_interrupt=False,
 )
 
 _SERVICE = Group("Service and key", sort_key=1)
