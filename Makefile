@@ -1,0 +1,53 @@
+# Each target sets up what it needs first; `make help` lists them.
+
+BIN := .venv/bin
+UV := $(or $(wildcard $(BIN)/uv),uv)
+COMPILE = $(UV) pip compile $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --quiet --custom-compile-command "make lock"
+
+# Tests on real mounts share the machine's kernel and watch the clock, so they run one after the other.
+MOUNT_TESTS := $(wildcard tests/mount tests/faults)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test demo test check static unit-tests mount-tests bench lock clean
+
+help:  ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup:  ## Install what is missing, make .venv; leaves .venv/bin/fsmount
+	@scripts/setup
+
+setup-test:
+	@scripts/setup --with-test-tools
+
+demo: setup  ## Mount an emulated API and show around (ARGS=--once: then end)
+	@$(BIN)/fsmount demo $(ARGS)
+
+test: setup-test  ## Run every check: format, lint, imports, types, tests on real mounts
+	@$(MAKE) --no-print-directory static unit-tests mount-tests
+
+check: setup static  ## Run the checks that need no tests
+
+static:
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+	$(BIN)/mypy tests
+
+unit-tests:
+	$(BIN)/pytest -q -n auto $(MOUNT_TESTS:%=--ignore=%) $(ARGS)
+
+mount-tests:
+	$(BIN)/pytest -q $(MOUNT_TESTS) $(ARGS)
+
+bench: setup-test  ## Measure; prints a table and JSON
+	$(BIN)/pytest -q -s -m bench tests/bench $(ARGS)
+
+lock:  ## Resolve the locked versions again (UPGRADE=1: take newer ones)
+	$(COMPILE) pyproject.toml --extra demo --group dev --output-file requirements.lock
+	$(COMPILE) --group pyproject.toml:build --constraint requirements.lock --output-file requirements-build.lock
+
+clean:  ## Remove everything that make has made, .venv too
+	rm -rf .venv .bench .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
