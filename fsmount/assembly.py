@@ -197,7 +197,7 @@ def _api(settings: MountSettings, timeout_s: float) -> client.AsyncComplianceCli
 def _facts(settings: MountSettings) -> Mapping[str, object]:
     """Return who mounted what and how, for the custody log; never the key."""
     options = {
-        field.name: str(value) if not isinstance(value, bool | int | None) else value
+        field.name: str(value) if not isinstance(value, bool | int | float | None) else value
         for field in dataclasses.fields(settings)
         if field.name not in {"key", "deny_programs"}
         for value in [getattr(settings, field.name)]

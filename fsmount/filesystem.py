@@ -48,8 +48,10 @@ log = logging.getLogger(__name__)
 
 HIDDEN_NAME = b".fsmount"
 STATUS_NAME = b"status.json"
-STATUS_BYTES = 8192  # padded to one size, so that what stat said is what read gives
 
+_STATUS_MEMORY_S = (
+    1.0  # so long the document stays as it is: what stat said is what a reader then gets
+)
 _FIXED = frozenset({ROOT, HIDDEN_DIR, STATUS})
 _PAGE_ENTRIES = 1000
 _REMAINS_S = 10.0  # how long a deleted file's directory waits for `rm -r` to come to it
@@ -156,6 +158,8 @@ class Filesystem:
         self._readers = readers
         self._rules = rules
         self._status = status
+        self._status_document = b""
+        self._status_until = 0.0
         self._on_stale = on_stale
         self._view = View(contents, is_writable=rules.allow_delete)
         self._files: HandleTable[_OpenFile] = HandleTable()
@@ -274,8 +278,9 @@ class Filesystem:
         if flags & _WRITE_FLAGS:
             raise ReadOnlyError("files of this mount can't be written")
         if inode == STATUS:
-            data = self._status().ljust(STATUS_BYTES - 1)[: STATUS_BYTES - 1] + b"\n"
-            return Opened(self._files.open(_OpenBytes(data)), keep_cache=False)
+            self._status_until = 0.0
+            opened_bytes = _OpenBytes(self._status_bytes())
+            return Opened(self._files.open(opened_bytes), keep_cache=False)
         number, kind = split(inode)
         entry = await self._with_record(self._entry(number))
         if kind is Kind.META:
@@ -472,10 +477,16 @@ class Filesystem:
             inode, 0, writable=False, attr_timeout_s=NAME_S, entry_timeout_s=NAME_S
         )
 
-    @staticmethod
-    def _status_attributes() -> Attributes:
+    def _status_bytes(self) -> bytes:
+        now = trio.current_time()
+        if now >= self._status_until:
+            self._status_document, self._status_until = self._status(), now + _STATUS_MEMORY_S
+        return self._status_document
+
+    def _status_attributes(self) -> Attributes:
+        size_bytes = len(self._status_bytes())
         return file_attributes(
-            STATUS, STATUS_BYTES, 0, attr_timeout_s=UNSETTLED_S, entry_timeout_s=NAME_S
+            STATUS, size_bytes, 0, attr_timeout_s=UNSETTLED_S, entry_timeout_s=NAME_S
         )
 
 

@@ -54,6 +54,7 @@ def run(settings: MountSettings) -> int:
     In the background the caller's process exits once the mount answers.
     Errors: FsmountError before the mount is there.
     """
+    os.umask(0o077)  # whatever is written belongs to the case
     prepare(settings.mountpoint)
     case = Case.open(case_path(settings.case, os.environ))
     check_outside(settings.mountpoint, case_directory=case.path, working_directory=_cwd(settings))

@@ -45,7 +45,7 @@ class Status:
             "readers": dataclasses.asdict(self.counters()),
             "service": self._service(),
         }
-        return json.dumps(document, indent=2, default=str).encode()
+        return json.dumps(document, indent=2).encode() + b"\n"
 
     def _service(self) -> dict[str, object]:
         if self.service is None or self.requests is None:
