@@ -42,7 +42,7 @@ mount-tests:
 	$(BIN)/pytest -q $(MOUNT_TESTS) $(ARGS)
 
 bench: setup-test  ## Measure; prints a table and JSON
-	$(BIN)/pytest -q -s -m bench tests/bench $(ARGS)
+	$(BIN)/python -m tests.bench $(ARGS)
 
 lock:  ## Resolve the locked versions again (UPGRADE=1: take newer ones)
 	$(COMPILE) pyproject.toml --extra demo --group dev --output-file requirements.lock
