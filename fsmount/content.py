@@ -30,7 +30,7 @@ Journal = Callable[[str, Mapping[str, object]], object]
 
 _WORKER_THREADS = 8  # writing and hashing; more do not help two to four cores
 _IDLE_PARTIALS = 64  # unfinished files kept for their next reader; each holds a descriptor
-_GATHER_S = 0.2  # finished files are taken in in groups: waiting for the disk costs more than a file
+_GATHER_S = 0.2  # finished files are taken in in groups: a wait for the disk each would cost more
 _CLOSE_GRACE_S = 10.0  # for taking finished files into the store at the end
 
 
@@ -162,12 +162,14 @@ class Contents:
 
     async def discard(self, claude_file_id: str) -> None:
         """Remove a deleted file's bytes; whoever has it open gets errors from now on."""
-        body = self._bodies.pop(claude_file_id, None)
-        if body:
-            body.forget(AbsentError(f"{claude_file_id} has been deleted"))
-            body.release()
-        self._stale_pages.add(claude_file_id)
-        await self._in_thread(lambda: self._store.discard(claude_file_id))
+        async with self._adopting:  # what is being taken into the store is removed after that
+            body = self._bodies.pop(claude_file_id, None)
+            if body:
+                self._finished = [other for other in self._finished if other is not body]
+                body.forget(AbsentError(f"{claude_file_id} has been deleted"))
+                body.release()
+            self._stale_pages.add(claude_file_id)
+            await self._in_thread(lambda: self._store.discard(claude_file_id))
 
     async def aclose(self) -> None:
         """Take what is finished into the store, drop the rest; bounded in time."""

@@ -1,0 +1,206 @@
+"""Contents over a real store and a scripted service: kept, repeated, refused, evicted, handed over."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import trio
+import trio.testing
+
+import client
+from fsmount.content import Contents
+from fsmount.errors import AbsentError, MismatchError, OfflineError, SizeDiffersError
+from fsmount.readahead import Policy
+from fsmount.store import ContentStore
+from tests.support.scripted import Fault, ScriptedSource
+
+FILE_ID = "claude_file_01content"
+BODY = os.urandom(50_000)
+POLICY = Policy(read_ahead_bytes=4000, near_bytes=4000, finish_bytes=1000, held_bytes=4096)
+
+
+class Events(list[tuple[str, dict[str, object]]]):
+    """A journal in memory."""
+
+    def note(self, event: str, data: dict[str, object]) -> None:
+        self.append((event, dict(data)))
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self]
+
+
+@contextlib.asynccontextmanager
+async def contents_of(
+    source: ScriptedSource | None, directory: Path, *, cache_bytes: int | None = None
+) -> AsyncIterator[tuple[Contents, Events]]:
+    """Open the contents of a case in a directory, for the length of the block."""
+    for name in ("content", "spool"):
+        (directory / name).mkdir(exist_ok=True)
+    events = Events()
+    with contextlib.closing(
+        ContentStore(directory / "catalog.sqlite3", directory / "content")
+    ) as store:
+        async with trio.open_nursery() as nursery:
+            contents = Contents(
+                store,
+                source,
+                spool_dir=directory / "spool",
+                nursery=nursery,
+                journal=events.note,
+                policy=POLICY,
+                cache_bytes=cache_bytes,
+            )
+            yield contents, events
+            nursery.cancel_scope.cancel()
+            await contents.aclose()
+
+
+async def read(contents: Contents, size: int | None = len(BODY), *, whole: bool = True) -> bytes:
+    """Open, read everything and close, like cat."""
+    opened = await contents.open(FILE_ID, size, None, whole=whole)
+    try:
+        parts, offset = [], 0
+        while part := await opened.read(offset, 10_000):
+            parts.append(part)
+            offset += len(part)
+        return b"".join(parts)
+    finally:
+        opened.close()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+async def test_content_is_fetched_once_and_kept(tmp_path, whole):
+    """A second read, a second mount and an offline mount cost no request."""
+    source = ScriptedSource(BODY)
+    async with contents_of(source, tmp_path) as (contents, events):
+        assert BODY == await read(contents, whole=whole)
+        assert BODY == await read(contents, whole=whole)
+    assert ["acquired"] == events.names
+    acquired = events[0][1]
+    assert hashlib.sha256(BODY).hexdigest() == acquired["sha256"]
+    assert "content-md5" == acquired["verified"]
+    async with contents_of(None, tmp_path) as (contents, _):
+        assert BODY == await read(contents)
+        known = contents.find(FILE_ID)
+        assert known is not None
+        assert ("yes", True, len(BODY)) == (known.verified, known.is_stored, known.size_bytes)
+    assert 1 == len(source.requests)
+    assert not list((tmp_path / "spool").iterdir())
+
+
+async def test_a_wrong_body_is_asked_for_once_more(tmp_path):
+    """One flipped byte costs a second request, and the reader never notices."""
+    source = ScriptedSource(BODY, faults=[Fault("flip", 99)])
+    async with contents_of(source, tmp_path) as (contents, events):
+        assert BODY == await read(contents)
+    assert ["mismatch", "acquired"] == events.names
+    assert 2 == len(source.requests)
+
+
+async def test_two_wrong_bodies_are_an_error_for_a_while(autojump_clock, tmp_path):
+    """After the second mismatch nobody asks for some time, and what is known says so."""
+    source = ScriptedSource(BODY, faults=[Fault("flip", 99)] * 2)
+    async with contents_of(source, tmp_path) as (contents, events):
+        for _ in range(3):
+            with pytest.raises(MismatchError):
+                await read(contents)
+        known = contents.find(FILE_ID)
+        assert known is not None
+        assert ("mismatch", False) == (known.verified, known.is_stored)
+        assert 2 == len(source.requests)
+        await trio.sleep(POLICY.mismatch_memory_s)
+        assert BODY == await read(contents)
+    assert [False, True] == [data["given_up"] for name, data in events if name == "mismatch"]
+
+
+async def test_who_was_served_wrong_bytes_never_gets_good_ones(tmp_path):
+    """While an open file has seen a bad body, everybody gets errors; after it is closed all is well."""
+    source = ScriptedSource(BODY, faults=[Fault("flip", 99)])
+    async with contents_of(source, tmp_path) as (contents, _):
+        bad = await contents.open(FILE_ID, len(BODY), None, whole=False)
+        assert BODY[:1000] != await bad.read(0, 1000)
+        with pytest.raises(MismatchError):
+            await bad.read(len(BODY) - 10, 10)
+        other = await contents.open(FILE_ID, len(BODY), None, whole=False)
+        with pytest.raises(MismatchError, match="close it"):
+            await other.read(0, 10)
+        bad.close()
+        other.close()
+        again = await contents.open(FILE_ID, len(BODY), None, whole=False)
+        assert not again.keep_cache  # the kernel may hold pages of the bad body
+        assert BODY[:10] == await again.read(0, 10)
+        again.close()
+
+
+@pytest.mark.parametrize("recorded", [len(BODY) - 1, len(BODY) + 1])
+async def test_another_size_fails_whoever_relied_on_it(tmp_path, recorded):
+    """The open fails, naming both; the true size is known then, and the bytes are not fetched again."""
+    source = ScriptedSource(BODY)
+    async with contents_of(source, tmp_path) as (contents, events):
+        told: list[str] = []
+        contents.on_true_size = told.append
+        with pytest.raises(SizeDiffersError, match=f"{recorded}.*{len(BODY)}"):
+            await read(contents, recorded)
+        known = contents.find(FILE_ID)
+        assert known is not None
+        assert len(BODY) == known.size_bytes
+        assert BODY == await read(contents, known.size_bytes)
+        await trio.testing.wait_all_tasks_blocked()
+        assert [FILE_ID] == told
+    assert {"size_differs", "acquired"} == set(events.names)
+    assert 1 == len(source.requests)
+
+
+async def test_measuring_fetches_once(tmp_path):
+    """Without a recorded size, the first look fetches and the bytes are kept for the reader."""
+    source = ScriptedSource(BODY)
+    async with contents_of(source, tmp_path) as (contents, _):
+        assert len(BODY) == await contents.measure(FILE_ID, None)
+        assert BODY == await read(contents)
+    assert 1 == len(source.requests)
+
+
+async def test_offline_refuses_what_is_not_stored(tmp_path):
+    """No request is made, and the error says what would help."""
+    async with contents_of(None, tmp_path) as (contents, _):
+        with pytest.raises(OfflineError, match="without --offline"):
+            await read(contents)
+
+
+async def test_discarding_ends_open_files_and_leaves_nothing(tmp_path):
+    """A deleted file's bytes are gone from the disk, and open files get errors."""
+    async with contents_of(ScriptedSource(BODY), tmp_path) as (contents, _):
+        opened = await contents.open(FILE_ID, len(BODY), None, whole=True)
+        await contents.discard(FILE_ID)
+        with pytest.raises(AbsentError):
+            await opened.read(0, 10)
+        opened.close()
+        assert contents.find(FILE_ID) is None
+    assert not [path for path in tmp_path.rglob(f"*{FILE_ID}*") if path.is_file()]
+
+
+async def test_a_failure_is_remembered_across_opens(autojump_clock, tmp_path):
+    """The page-by-page retries of a program cost no request each."""
+    refuse = Fault("refuse", error=lambda: client.PermissionDeniedError(403, None, "no", "req"))
+    source = ScriptedSource(BODY, faults=[refuse] * 9)
+    async with contents_of(source, tmp_path) as (contents, _):
+        for _ in range(5):
+            with pytest.raises(client.PermissionDeniedError):
+                await read(contents)
+        assert 1 == len(source.requests)
+
+
+async def test_a_content_that_came_differently_before_is_a_mismatch(tmp_path):
+    """Evicted content has to come again as the same bytes."""
+    async with contents_of(ScriptedSource(BODY), tmp_path, cache_bytes=1) as (contents, events):
+        await read(contents)
+        await trio.sleep(0.5)
+        assert "evicted" in events.names
+    async with contents_of(ScriptedSource(BODY[::-1]), tmp_path) as (contents, events):
+        with pytest.raises(MismatchError):
+            await read(contents)
+    assert ["mismatch", "mismatch"] == events.names
