@@ -92,8 +92,13 @@ def test_the_key_is_never_written(capsys: pytest.CaptureFixture[str], log_format
 def test_names_can_not_forge_lines(capsys: pytest.CaptureFixture[str]):
     """Whatever ends a line or acts on a terminal is escaped."""
     logs.configure("text", "info")
-    logging.getLogger("fsmount.test").warning("read %s", "a\nERROR forged\x1b[2J\u2028\u202e\udcff")
-    assert "WARNING read a\\nERROR forged\\x1b[2J\\u2028\\u202e\\udcff\n" == capsys.readouterr().err
+    logging.getLogger("fsmount.test").warning("read %s", "a\nERROR forged\x1b[2J\u2028\u202e")
+    assert "WARNING read a\\nERROR forged\\x1b[2J\\u2028\\u202e\n" == capsys.readouterr().err
+
+
+def test_undecodable_bytes_of_a_name_are_escaped():
+    """A lone surrogate, which no stream could encode, is escaped like a control character."""
+    assert r"caf\udce9" == logs.one_line(os.fsdecode(b"caf\xe9"))
 
 
 @given(st.text())
