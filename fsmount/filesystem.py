@@ -317,9 +317,9 @@ class Filesystem:
     async def unlink(self, parent: Inode, name: bytes, caller: Caller) -> None:
         """Delete a file for ever, or take away what a deleted one left behind."""
         deleter = self._require_deleter()
-        number, kind = split(parent)
-        if parent in (ROOT, HIDDEN_DIR) or kind is not Kind.DIRECTORY:
+        if parent in _FIXED:
             raise RefusedError("only the content of a file can be deleted")
+        number, _ = split(parent)
         remains = self._remains_of(number)
         if remains is not None:
             if name not in remains:
