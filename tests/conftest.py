@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+from typing import cast
 
 import pytest
 import trio
@@ -23,7 +24,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function):
 
         @functools.wraps(test)
         def run(**arguments: object) -> None:
-            trio.run(functools.partial(test, **arguments), clock=clock)
+            trio.run(
+                functools.partial(test, **arguments), clock=cast("trio.abc.Clock | None", clock)
+            )
 
         pyfuncitem.obj = run
     return (yield)

@@ -14,7 +14,6 @@ import re
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -295,4 +294,4 @@ def report(bench: Bench, target: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

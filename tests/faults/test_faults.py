@@ -11,6 +11,7 @@ import pytest
 from fsmount.demo.contents import PatternContent
 from tests.support import faults
 from tests.support.emulator import RunningEmulator
+from tests.support.wire import End
 
 MIB = 1 << 20
 SMALL, LARGE = 2 * MIB, 20 * MIB  # below and above what is served only once verified
@@ -27,7 +28,7 @@ class Case:
     uses_wire: bool = False
 
 
-def cut(end: str, at: int, times: int | None = 1) -> Callable[[RunningEmulator, str], object]:
+def cut(end: End, at: int, times: int | None = 1) -> Callable[[RunningEmulator, str], object]:
     """Break the connection after some bytes of the body."""
     return lambda emulator, file_id: emulator.cuts.add(
         end, at, path=f"{file_id}/content", times=times

@@ -161,11 +161,11 @@ def test_a_deletion_without_an_answer_is_resolved_by_asking(mount, emulator, fil
     ) as mounted:
         done = run(["rm", "-f", mounted.path / file_id / "a.txt"])
         assert b"Input/output error" in done.stderr
-        done = shell(
+        waited = shell(
             f"for i in $(seq 50); do test -e {file_id} || exit 0; sleep 0.1; done; exit 1",
             cwd=mounted.path,
         )
-        assert 0 == done.returncode
+        assert 0 == waited.returncode
     assert 1 == emulator.log.count("delete")
     expected = [
         ("delete_requested", None),

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,14 @@ from tests.support.faults import cut_after
 from tests.support.mounts import run, shell
 
 NEEDLE = b"NEEDLE-7731"
+
+# What records may leave open.
+UNTOLD: list[dict[str, Any]] = [
+    {},
+    {"size_bytes": None},
+    {"md5": None},
+    {"size_bytes": None, "md5": None},
+]
 
 # Tools run in the directory $1 and print what does not depend on where it is.
 COMMANDS = {
@@ -54,9 +63,7 @@ COMMANDS = {
 def bodies(emulator: RunningEmulator) -> dict[str, bytes]:
     """Add files of known and of unknown size; return their contents by path."""
     found = {}
-    for number, fields in enumerate(
-        ({}, {"size_bytes": None}, {"md5": None}, {"size_bytes": None, "md5": None})
-    ):
+    for number, fields in enumerate(UNTOLD):
         for name, body in {
             "text.txt": b"line\n" * 40_000 + NEEDLE + b"\n",
             "random.bin": os.urandom(300_000 + number),

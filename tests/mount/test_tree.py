@@ -5,6 +5,7 @@ import json
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ HOSTILE_NAMES = {
 }
 
 
-def add(corpus: Corpus, content: bytes, name: str | None = "a.txt", **fields: object) -> str:
+def add(corpus: Corpus, content: bytes, name: str | None = "a.txt", **fields: Any) -> str:
     """Add a text file to a corpus and return its id."""
     return corpus.add_file(content, filename=name, mime_type="text/plain", **fields)
 

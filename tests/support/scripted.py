@@ -96,7 +96,12 @@ class ScriptedSource:
 
     @asynccontextmanager
     async def open_stream(
-        self, claude_file_id: str, *, offset: int, end: int | None, ask_range: bool
+        self,
+        claude_file_id: str,
+        *,
+        offset: int = 0,
+        end: int | None = None,
+        ask_range: bool = True,
     ) -> AsyncIterator[Answer]:
         """Answer one request for the body as scripted."""
         del claude_file_id

@@ -12,8 +12,11 @@ from fsmount.boundary import Boundary, RefusedRequest
 from fsmount.errors import ERRNO_OF, FsmountError, errno_for
 
 
-def all_subclasses(kind: type) -> set[type]:
-    return {kind}.union(*(all_subclasses(sub) for sub in kind.__subclasses__()))
+def all_subclasses(kind: type[FsmountError]) -> set[type[FsmountError]]:
+    found = {kind}
+    for child in kind.__subclasses__():
+        found |= all_subclasses(child)
+    return found
 
 
 def instances() -> list[Exception]:

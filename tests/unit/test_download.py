@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import trio
@@ -39,7 +40,7 @@ async def downloading(
     source: ScriptedSource,
     directory: Path,
     *,
-    size: int | str | None = "right",
+    size: int | Literal["right"] | None = "right",
     md5: str | None = None,
     policy: Policy = SMALL,
 ) -> AsyncIterator[Download]:

@@ -111,12 +111,12 @@ async def world(
     *ids: str,
     offline: bool = False,
     rules: Rules | None = None,
-    **records: dict[str, object],
+    records: dict[str, dict[str, object]] | None = None,
 ) -> AsyncIterator[World]:
     """Build a file system over a new case; `records` is what the service knows besides nothing."""
     for name in ("content", "spool"):
         (directory / name).mkdir(exist_ok=True)
-    files = ScriptedFiles(dict(records))
+    files = ScriptedFiles(dict(records or {}))
     journal = Journal()
     rules = rules or Rules()
     with contextlib.ExitStack() as stack:
@@ -198,7 +198,7 @@ async def test_an_unknown_id_is_asked_for_once_a_minute(autojump_clock, tmp_path
 
 async def test_many_askers_share_one_request_for_a_record(tmp_path):
     """A grep with many threads costs one record a file."""
-    async with world(tmp_path, A, **{A: record(A)}) as w, trio.open_nursery() as nursery:
+    async with world(tmp_path, A, records={A: record(A)}) as w, trio.open_nursery() as nursery:
         for _ in range(20):
             nursery.start_soon(w.names, A)
     assert [A] == w.files.asked
@@ -206,13 +206,13 @@ async def test_many_askers_share_one_request_for_a_record(tmp_path):
 
 async def test_a_directory_lists_content_before_its_record(tmp_path):
     """`rm -r` meets the content first, and deletes it before it comes to meta.json."""
-    async with world(tmp_path, A, **{A: record(A)}) as w:
+    async with world(tmp_path, A, records={A: record(A)}) as w:
         assert [b"a.txt", b"meta.json"] == await w.names(A)
 
 
 async def test_a_listing_tells_no_size_that_nobody_knows(tmp_path):
     """Without a recorded size the entry is not believed by the kernel, and a look finds the truth."""
-    async with world(tmp_path, A, **{A: record(A, size_bytes=None)}) as w:
+    async with world(tmp_path, A, records={A: record(A, size_bytes=None)}) as w:
         directory = await w.entry(A)
         handle = await w.fs.opendir(directory.inode, ME)
         listed = next(w.fs.readdir(handle, 0)).attributes
@@ -224,7 +224,7 @@ async def test_a_listing_tells_no_size_that_nobody_knows(tmp_path):
 
 async def test_hidden_names_in_a_directory_cost_not_even_the_record(tmp_path):
     """No content name begins with a dot, so the answer is known."""
-    async with world(tmp_path, A, **{A: record(A)}) as w:
+    async with world(tmp_path, A, records={A: record(A)}) as w:
         directory = await w.entry(A)
         assert isinstance(await w.fs.lookup(directory.inode, b".hidden", ME), Absent)
         assert [] == w.files.asked
@@ -241,7 +241,7 @@ async def test_a_listed_file_that_is_gone_disappears(tmp_path):
 
 async def test_reading_meta_json_gives_the_record(tmp_path):
     """Exactly as large as stat says, and without touching content."""
-    async with world(tmp_path, A, **{A: record(A, extra_field={"z": 1})}) as w:
+    async with world(tmp_path, A, records={A: record(A, extra_field={"z": 1})}) as w:
         await w.names(A)
         inode = inode_of(1, Kind.META)
         opened = await w.fs.open(inode, os.O_RDONLY, ME)
@@ -268,7 +268,7 @@ async def test_the_status_reads_as_large_as_it_says(tmp_path):
 @pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC])
 async def test_opening_for_writing_is_refused(tmp_path, flags):
     """Also in a mount that allows deleting, where the kernel would let it through."""
-    async with world(tmp_path, A, rules=Rules(allow_delete=True), **{A: record(A)}) as w:
+    async with world(tmp_path, A, rules=Rules(allow_delete=True), records={A: record(A)}) as w:
         await w.names(A)
         with pytest.raises(ReadOnlyError):
             await w.fs.open(inode_of(1, Kind.CONTENT), flags, ME)
@@ -276,13 +276,13 @@ async def test_opening_for_writing_is_refused(tmp_path, flags):
 
 async def test_small_files_are_whole_before_they_are_open(tmp_path):
     """Up to the bound, opening waits for the whole; above it, it waits for nothing."""
-    async with world(tmp_path, A, **{A: record(A)}) as w:
+    async with world(tmp_path, A, records={A: record(A)}) as w:
         await w.names(A)
         await w.fs.open(inode_of(1, Kind.CONTENT), os.O_RDONLY, ME)
         assert 1 == len(w.files.requests)
     (tmp_path / "large").mkdir()
     rules = Rules(verified_open_bytes=0)
-    async with world(tmp_path / "large", A, rules=rules, **{A: record(A)}) as w:
+    async with world(tmp_path / "large", A, rules=rules, records={A: record(A)}) as w:
         await w.names(A)
         opened = await w.fs.open(inode_of(1, Kind.CONTENT), os.O_RDONLY, ME)
         assert 0 == len(w.files.requests)
@@ -291,7 +291,7 @@ async def test_small_files_are_whole_before_they_are_open(tmp_path):
 
 async def test_attributes_are_there_for_the_right_nodes(tmp_path):
     """Content has them all, the root has none, and an unknown name is ENODATA."""
-    async with world(tmp_path, A, **{A: record(A)}) as w:
+    async with world(tmp_path, A, records={A: record(A)}) as w:
         await w.names(A)
         content = inode_of(1, Kind.CONTENT)
         assert [] == w.fs.listxattr(ROOT)
@@ -313,12 +313,12 @@ async def test_offline_asks_nobody(tmp_path):
 
 async def test_deleting_needs_permission_and_the_right_entry(tmp_path):
     """Without --allow-delete everything is read-only; with it, only content may go."""
-    async with world(tmp_path, A, **{A: record(A)}) as w:
+    async with world(tmp_path, A, records={A: record(A)}) as w:
         directory = await w.entry(A)
         with pytest.raises(ReadOnlyError):
             await w.fs.unlink(directory.inode, b"a.txt", ME)
     rules = Rules(allow_delete=True)
-    async with world(tmp_path, A, rules=rules, **{A: record(A)}) as w:
+    async with world(tmp_path, A, rules=rules, records={A: record(A)}) as w:
         directory = await w.entry(A)
         with pytest.raises(RefusedError):
             await w.fs.unlink(directory.inode, b"meta.json", ME)
@@ -333,7 +333,7 @@ async def test_deleting_needs_permission_and_the_right_entry(tmp_path):
 
 async def test_rm_r_in_steps(autojump_clock, tmp_path):
     """Content, record and directory go one after the other; then nothing is left to find."""
-    async with world(tmp_path, A, B, rules=Rules(allow_delete=True), **{A: record(A)}) as w:
+    async with world(tmp_path, A, B, rules=Rules(allow_delete=True), records={A: record(A)}) as w:
         directory = await w.entry(A)
         await w.fs.unlink(directory.inode, b"a.txt", OTHER)
         assert [A] == w.files.deleted
@@ -348,7 +348,7 @@ async def test_rm_r_in_steps(autojump_clock, tmp_path):
 
 async def test_what_a_deleted_file_left_goes_by_itself(autojump_clock, tmp_path):
     """After `rm` of the content alone, the directory is gone a little later."""
-    async with world(tmp_path, A, rules=Rules(allow_delete=True), **{A: record(A)}) as w:
+    async with world(tmp_path, A, rules=Rules(allow_delete=True), records={A: record(A)}) as w:
         directory = await w.entry(A)
         await w.fs.unlink(directory.inode, b"a.txt", OTHER)
         await trio.sleep(11)
@@ -358,7 +358,7 @@ async def test_what_a_deleted_file_left_goes_by_itself(autojump_clock, tmp_path)
 
 async def test_nothing_is_deleted_when_the_custody_log_fails(tmp_path):
     """Without a trace there is no deletion."""
-    async with world(tmp_path, A, rules=Rules(allow_delete=True), **{A: record(A)}) as w:
+    async with world(tmp_path, A, rules=Rules(allow_delete=True), records={A: record(A)}) as w:
         directory = await w.entry(A)
         w.journal.failure = OSError(28, "No space left on device")
         with pytest.raises(OSError, match="space"):
@@ -370,7 +370,7 @@ async def test_nothing_is_deleted_when_the_custody_log_fails(tmp_path):
 
 async def test_whoever_has_read_may_not_delete(tmp_path):
     """The process that opened the content is refused; another one is not."""
-    async with world(tmp_path, A, rules=Rules(allow_delete=True), **{A: record(A)}) as w:
+    async with world(tmp_path, A, rules=Rules(allow_delete=True), records={A: record(A)}) as w:
         directory = await w.entry(A)
         opened = await w.fs.open(inode_of(1, Kind.CONTENT), os.O_RDONLY, ME)
         w.fs.release(opened.handle)
@@ -383,7 +383,7 @@ async def test_whoever_has_read_may_not_delete(tmp_path):
 
 async def test_a_file_is_not_a_directory(tmp_path):
     """Looking below a file is an error of its own."""
-    async with world(tmp_path, A, **{A: record(A)}) as w:
+    async with world(tmp_path, A, records={A: record(A)}) as w:
         await w.names(A)
         with pytest.raises(NotADirectoryHereError):
             await w.fs.lookup(inode_of(1, Kind.CONTENT), b"x", ME)

@@ -84,8 +84,10 @@ def test_a_pattern_grows_its_window_until_it_reads_on():
     for step in range(0, 9 * MIB, 128 * 1024):
         pattern.note(100 * MIB + step, 128 * 1024)
     assert pattern.window_bytes is None
-    pattern.note(7, 1)
-    assert WINDOW == pattern.window_bytes
+    elsewhere = Pattern(POLICY)
+    elsewhere.note(100 * MIB, 9 * MIB)
+    elsewhere.note(7, 1)
+    assert WINDOW == elsewhere.window_bytes
 
 
 def test_read_ahead_is_bounded_beyond_the_furthest_reader():
