@@ -334,7 +334,7 @@ def test_any_interleaving_of_readers_sees_the_same_bytes(
         download.readers.discard(pattern)
 
     async def scenario() -> None:
-        size = "right" if size_known else None
+        size = len(BODY) if size_known else None
         async with downloading(source, directory, size=size) as download:
             async with trio.open_nursery() as nursery:
                 for plan in plans:

@@ -79,15 +79,11 @@ def test_nothing_is_asked_while_an_answer_is_outstanding():
 def test_a_pattern_grows_its_window_until_it_reads_on():
     """Reading on from a far place turns small windows into a stream without an end."""
     pattern = Pattern(POLICY)
-    pattern.note(100 * MIB, 4096)
-    assert WINDOW == pattern.window_bytes
-    for step in range(0, 9 * MIB, 128 * 1024):
-        pattern.note(100 * MIB + step, 128 * 1024)
-    assert pattern.window_bytes is None
-    elsewhere = Pattern(POLICY)
-    elsewhere.note(100 * MIB, 9 * MIB)
-    elsewhere.note(7, 1)
-    assert WINDOW == elsewhere.window_bytes
+    windows = []
+    for offset, size in [(100 * MIB, 4096), (100 * MIB + 4096, 9 * MIB), (7, 1)]:
+        pattern.note(offset, size)
+        windows.append(pattern.window_bytes)
+    assert [WINDOW, None, WINDOW] == windows
 
 
 def test_read_ahead_is_bounded_beyond_the_furthest_reader():
