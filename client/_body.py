@@ -15,7 +15,7 @@ from typing import Protocol
 from client._errors import ContentMismatchError, InvalidResponseError, TruncatedError
 from client._wire import Request, refusal, require_plain
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
 _LENGTH = re.compile(r"[0-9]{1,19}")
 
 

@@ -51,7 +51,7 @@ def _options(
 def _checked_url(base_url: str) -> str:
     try:
         url = httpx.URL(base_url)
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, ValueError) as error:
         raise ValueError(f"not a base URL: {error}") from error
     if url.scheme not in {"http", "https"} or not url.host or url.query or url.fragment:
         raise ValueError("a base URL is http(s)://host[:port][/path], without query or fragment")

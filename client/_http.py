@@ -135,7 +135,9 @@ class AsyncBody(_Reading):
         self, response: httpx.Response, about: str, check: Check, chunk_size: int | None = None
     ) -> None:
         super().__init__(response, about, check)
-        self._chunks = response.aiter_raw(chunk_size)
+        # An injected transport may answer from memory; the library has "streamed" that body already.
+        is_read = response.is_stream_consumed
+        self._chunks = (response.aiter_bytes if is_read else response.aiter_raw)(chunk_size)
 
     async def receive(self) -> bytes:
         """Return the next bytes; b"" after a proper end that passed its check, and only then.
@@ -178,7 +180,8 @@ class Body(_Reading):
         self, response: httpx.Response, about: str, check: Check, chunk_size: int | None = None
     ) -> None:
         super().__init__(response, about, check)
-        self._chunks = response.iter_raw(chunk_size)
+        is_read = response.is_stream_consumed
+        self._chunks = (response.iter_bytes if is_read else response.iter_raw)(chunk_size)
 
     def receive(self) -> bytes:
         """Return the next bytes; b"" after a proper end only; see `AsyncBody.receive`."""

@@ -33,7 +33,7 @@ _ERROR_OF: Mapping[int, type[errors.APIError]] = {
 }
 # Ids are opaque, so their alphabet is open; what would make another path of them is not.
 _POSSIBLE_ID = re.compile(r"[^\s/\\\x00-\x1f\x7f-\x9f]{1,256}")
-_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,19})")
+_UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d{1,19})", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
