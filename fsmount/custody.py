@@ -1,8 +1,10 @@
 """The custody log: what was done to the evidence, one JSON object a line, chained by hashes.
 
-Each line carries the SHA-256 of the line before it, so an edited, removed or moved line breaks the chain.
-A removed end would not; so the number and hash of the last line are kept in a file beside the log.
-Several processes may append to one log: every append happens under a lock on it.
+Each line carries the SHA-256 of the line before it, newline included, so an edited, removed or moved line
+breaks the chain. A removed end would not; so the number and hash of the last line are noted in a file
+beside the log. What differs from the note when the log is next written to stays visible for ever: the
+chain goes on from the note, not from what somebody left. Several processes may append to one log: every
+append happens under a lock on it.
 """
 
 import contextlib
@@ -11,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +23,9 @@ from fsmount.errors import CustodyError
 GENESIS = "0" * 64  # what stands for the line before the first
 RECOVERED = "recovered"
 
-_TAIL_BYTES = 64 * 1024
+_TAIL_BYTES = 16 * 1024  # more than nearly every line, so that one read finds the last one
 _RESERVED = frozenset({"seq", "time", "event", "prev"})
+_ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once: json.dumps would make one an entry
 
 Event = tuple[str, Mapping[str, object]]
 
@@ -42,13 +46,16 @@ class _Head:
     digest: str
 
 
+_START = _Head(0, GENESIS)
+
+
 def utc_now() -> datetime:
     """Return the time, for entries."""
     return datetime.now(UTC)
 
 
 class CustodyLog:
-    """An open custody log.
+    """An open custody log, for several threads and processes at once.
 
     Errors of every method: CustodyError when it can't be written or read.
     """
@@ -57,18 +64,28 @@ class CustodyLog:
         self.path = path
         self._now = now
         self._size = -1
-        self._head = _Head(0, GENESIS)
-        with _as_custody_error(path):
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-            self._fd = os.open(path, flags, 0o600)
+        self._head = _START
+        self._mutex = threading.Lock()  # flock tells processes apart, not the threads of one
+        with _as_custody_error(path), contextlib.ExitStack() as undo:
+            self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            undo.callback(os.close, self._fd)
             self._head_fd = os.open(head_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            undo.callback(os.close, self._head_fd)
+            status = os.fstat(self._fd)
+            self._identity = (status.st_dev, status.st_ino)
+            with self._locked():
+                self._begin()
+            undo.pop_all()
 
     def append(self, event: str, data: Mapping[str, object], *, durable: bool = False) -> int:
-        """Write one entry and return its number; with `durable`, only once it is on the disk."""
+        """Write one entry and return its number; with `durable`, only once it is on the disk.
+
+        Errors: ValueError for data that uses a key of the log itself.
+        """
         return self.append_many([(event, data)], durable=durable)
 
     def append_many(self, events: Iterable[Event], *, durable: bool = False) -> int:
-        """Write entries in one go and return the number of the last one."""
+        """Write entries in one go, all or none, and return the number of the last one."""
         with _as_custody_error(self.path), self._locked():
             self._catch_up()
             lines = bytearray()
@@ -79,9 +96,12 @@ class CustodyLog:
                 head = _Head(head.seq + 1, _digest(line))
             self._write(bytes(lines))
             self._head = head
-            self._write_head()
+            # The note goes second: it may lag behind after a crash, but must not promise what is not there.
             if durable:
                 os.fsync(self._fd)
+            self._write_note()
+            if durable:
+                os.fsync(self._head_fd)
         return head.seq
 
     def close(self) -> None:
@@ -89,45 +109,77 @@ class CustodyLog:
         os.close(self._fd)
         os.close(self._head_fd)
 
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with self._mutex:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def _begin(self) -> None:
+        """Note the end of a new log, so that a missing note is never an innocent one."""
+        if os.fstat(self._fd).st_size or os.fstat(self._head_fd).st_size:
+            return
+        self._write_note()
+        os.fsync(self._head_fd)
+        directory = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)  # or a durable entry might be lost together with its file's name
+        finally:
+            os.close(directory)
+
     def _line(self, head: _Head, event: str, data: Mapping[str, object]) -> bytes:
         clash = _RESERVED & data.keys()
         if clash:
             raise ValueError(f"custody data may not use {sorted(clash)}")
         time = self._now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         entry = {"seq": head.seq + 1, "time": time, "event": event, **data, "prev": head.digest}
-        return json.dumps(entry, separators=(",", ":")).encode("ascii") + b"\n"
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        fcntl.flock(self._fd, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        return _ENCODER.encode(entry).encode("ascii") + b"\n"
 
     def _catch_up(self) -> None:
-        """Find the last line again where another process has written, or a crash has left half of one."""
-        size = os.fstat(self._fd).st_size
-        if size == self._size:
-            return
-        self._size = size
-        if size == 0:
-            self._head = _Head(0, GENESIS)
-            return
-        last = self._last_line(size)
-        if last.endswith(b"\n"):
-            self._head = _Head(_seq_of(last), _digest(last))
-            return
-        # A crash cut the last line short. It stays as it is, closed off, and the next entry vouches for it.
-        before = self._last_line(size - len(last))
-        self._write(b"\n")
-        self._head = _Head(_seq_of(before) if before else 0, _digest(last + b"\n"))
-        recovered = self._line(self._head, RECOVERED, {"torn_bytes": len(last)})
-        self._write(recovered)
-        self._head = _Head(self._head.seq + 1, _digest(recovered))
+        """Find the end again where it is not where this process left it."""
+        status = os.stat(self.path)
+        if (status.st_dev, status.st_ino) != self._identity:
+            raise OSError("it was replaced while in use")
+        if status.st_size != self._size:
+            self._size = status.st_size
+            self._find_end()
+
+    def _find_end(self) -> None:
+        """Work out what the next entry has to follow, and record whatever is odd about the end."""
+        found, torn = self._read_end()
+        note = _parse_note(os.pread(self._head_fd, _NOTE_BYTES, 0))
+        self._head = found if note is None or note.seq < found.seq else note
+        oddities: dict[str, object] = {}
+        if note is None:
+            oddities["note"] = "missing"
+        elif self._head != found:
+            oddities |= {"found_seq": found.seq, "noted_seq": note.seq}
+        if torn:
+            # A line that a crash cut short stays as it is, closed off. It can't vouch for the line before
+            # it, so the entry that follows does: else that line could be edited unnoticed.
+            oddities |= {"torn_bytes": len(torn), "after": self._head.digest}
+            self._head = _Head(self._head.seq, _digest(torn + b"\n"))
+        if oddities:
+            line = self._line(self._head, RECOVERED, oddities)
+            # In one go: a line closed off without the entry that explains it would look like an edit.
+            self._write(b"\n" + line if torn else line)
+            self._head = _Head(self._head.seq + 1, _digest(line))
+
+    def _read_end(self) -> tuple[_Head, bytes]:
+        """Return the last whole line, and what a crash left after it."""
+        last = self._last_line(self._size)
+        if not last or last.endswith(b"\n"):
+            return _head_of(last), b""
+        if _parse(last + b"\n") is not None:  # only the newline is missing
+            self._write(b"\n")
+            return _head_of(last + b"\n"), b""
+        return _head_of(self._last_line(self._size - len(last))), last
 
     def _last_line(self, end: int) -> bytes:
-        """Return the line that ends at `end`, complete or not."""
+        """Return the line that ends at `end`, complete or not; empty at the start of the log."""
         start = end
         tail = b""
         while start > 0 and tail[:-1].rfind(b"\n") < 0:
@@ -138,21 +190,26 @@ class CustodyLog:
 
     def _write(self, data: bytes) -> None:
         written = os.write(self._fd, data)
-        self._size += written
-        if written != len(data):  # the disk is full: take the part back, lest a torn line stays
-            with contextlib.suppress(
-                OSError
-            ):  # a log that may only grow: the next append closes it off
-                os.ftruncate(self._fd, self._size - written)
-            self._size = -1
-            raise OSError("the disk is full")
+        if written == len(data):
+            self._size += written
+            return
+        # The disk is full: take the part back, lest half a line stays. A log that may only grow (chattr +a)
+        # refuses; the next append closes that line off.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._fd, self._size)
+        self._size = -1
+        raise OSError("the disk is full")
 
-    def _write_head(self) -> None:
-        os.pwrite(self._head_fd, _head_bytes(self._head), 0)
+    def _write_note(self) -> None:
+        text = json.dumps({"seq": self._head.seq, "sha256": self._head.digest})
+        # One size, so that a shorter note leaves no rest of a longer one behind.
+        data = text.encode("ascii").ljust(_NOTE_BYTES - 1) + b"\n"
+        if os.pwrite(self._head_fd, data, 0) != len(data):
+            raise OSError("the disk is full")
 
 
 def head_path(path: Path) -> Path:
-    """Return where the number and hash of a log's last line are kept."""
+    """Return where the number and hash of a log's last line are noted."""
     return path.with_suffix(".head")
 
 
@@ -168,77 +225,125 @@ def iter_entries(path: Path) -> Iterator[dict[str, object]]:
 
 
 def check(path: Path) -> CheckResult:
-    """Prove the chain of a log: every problem names its line.
+    """Prove the chain of a log, as far as it had been written on call; every problem names its line.
 
     Errors: CustodyError when it can't be read.
     """
-    problems: list[str] = []
-    previous, expected_seq, torn_at, count = GENESIS, 1, 0, 0
-    seen: dict[int, str] = {}
-    for number, line in enumerate(_lines(path), start=1):
+    size, note = _snapshot(path)
+    chain = _Chain(note)
+    for line in _lines(path, size):
+        chain.follow(line)
+    chain.end()
+    return CheckResult(chain.entries, tuple(chain.problems))
+
+
+class _Chain:
+    """Follows a log from its first line to its last and collects what does not fit."""
+
+    def __init__(self, note: _Head | None) -> None:
+        self.entries = 0
+        self.problems: list[str] = []
+        self._note = note
+        self._is_note_met = note == _START
+        self._lines = 0
+        self._previous = GENESIS  # the hash of the last line, whatever it is
+        self._last = _START  # the last line that is an entry
+        self._strays: list[int] = []  # the lines since then, which are none
+
+    def follow(self, line: bytes) -> None:
+        self._lines += 1
+        digest = _digest(line)
         entry = _parse(line)
         if entry is None:
-            torn_at = number
+            self._strays.append(self._lines)
         else:
-            count += 1
-            problems += _check_entry(entry, number, previous, expected_seq, torn_at)
-            expected_seq = _as_int(entry.get("seq"), expected_seq) + 1
-            torn_at = 0
-            seen = {expected_seq - 1: _digest(line)}
-        previous = _digest(line)
-    if torn_at:
-        problems.append(f"line {torn_at}: is not a complete entry")
-    problems += _check_head(path, expected_seq - 1, seen)
-    return CheckResult(count, tuple(problems))
+            self._compare(entry)
+            self.entries += 1
+            self._last = _Head(_as_int(entry.get("seq"), self._last.seq + 1), digest)
+            self._is_note_met = self._is_note_met or self._last == self._note
+            self._strays.clear()
+        self._previous = digest
+
+    def end(self) -> None:
+        self._report_strays()
+        if self._note is None:
+            if self._lines:
+                self.problems.append("the note of the last line is missing or damaged")
+        elif self._note.seq > self._last.seq:
+            self.problems.append(
+                f"the log ends with entry {self._last.seq}, but entry {self._note.seq} was written:"
+                " the end was removed, or lost in a power failure"
+            )
+        elif not self._is_note_met:
+            self.problems.append(f"entry {self._note.seq} is not the one that was written")
+
+    def _compare(self, entry: Mapping[str, object]) -> None:
+        is_recovery = entry.get("event") == RECOVERED
+        # One torn line is what a crash leaves; the entry that closed it off names the line before it.
+        if not (is_recovery and len(self._strays) == 1 and entry.get("after") == self._last.digest):
+            self._report_strays()
+        here = f"line {self._lines}:"
+        if entry.get("prev") != self._previous:
+            self.problems.append(f"{here} does not follow from the line before it")
+        if entry.get("seq") != self._last.seq + 1:
+            self.problems.append(
+                f"{here} has number {entry.get('seq')}, {self._last.seq + 1} was due"
+            )
+        if is_recovery and "note" in entry:
+            self.problems.append(
+                f"{here} the note of the last line was missing, so entries before may have been removed"
+            )
+
+    def _report_strays(self) -> None:
+        self.problems += [f"line {line}: is not a complete entry" for line in self._strays]
 
 
-def _check_entry(
-    entry: Mapping[str, object], number: int, previous: str, expected_seq: int, torn_at: int
-) -> Iterator[str]:
-    if torn_at and entry.get("event") != RECOVERED:
-        yield f"line {torn_at}: is not an entry"
-    if entry.get("prev") != previous:
-        yield f"line {number}: does not follow from the line before it"
-    if entry.get("seq") != expected_seq:
-        yield f"line {number}: has number {entry.get('seq')}, {expected_seq} was due"
+_NOTE_BYTES = 121  # room for a sequence number of 30 digits
 
 
-def _check_head(path: Path, last_seq: int, last: Mapping[int, str]) -> Iterator[str]:
-    """Compare the end with what was noted; a crash may leave the note one append behind, never ahead."""
+def _parse_note(text: bytes) -> _Head | None:
     try:
-        noted = json.loads(head_path(path).read_bytes())
-        seq, digest = int(noted["seq"]), str(noted["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        if last_seq:
-            yield f"the note of the last line ({head_path(path).name}) is missing or damaged"
-        return
-    if seq > last_seq:
-        yield f"the log ends with entry {last_seq}, but entry {seq} was written: the end was removed"
-    elif seq in last and last[seq] != digest:
-        yield f"entry {seq} is not the one that was written"
+        noted = json.loads(text)
+        return _Head(int(noted["seq"]), str(noted["sha256"]))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
-def _head_bytes(head: _Head) -> bytes:
-    text = json.dumps({"seq": head.seq, "sha256": head.digest})
-    return text.encode().ljust(120) + b"\n"  # one size, so that a shorter one leaves no rest
-
-
-def _lines(path: Path) -> Iterator[bytes]:
+def _snapshot(path: Path) -> tuple[int, _Head | None]:
+    """Return a log's size and the note of its last line, both of one moment between two appends."""
     with _as_custody_error(path), path.open("rb") as log:
-        yield from log
+        fcntl.flock(log, fcntl.LOCK_SH)
+        size = os.fstat(log.fileno()).st_size
+        try:
+            return size, _parse_note(head_path(path).read_bytes())
+        except FileNotFoundError:
+            return size, None
+
+
+def _lines(path: Path, size: int | None = None) -> Iterator[bytes]:
+    """Yield the lines of the first `size` bytes, or of the whole log."""
+    with _as_custody_error(path), path.open("rb") as log:
+        left = os.fstat(log.fileno()).st_size if size is None else size
+        for line in log:
+            if left <= 0:
+                return
+            yield line[:left]
+            left -= len(line)
 
 
 def _parse(line: bytes) -> dict[str, object] | None:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return entry if isinstance(entry, dict) and line.endswith(b"\n") else None
 
 
-def _seq_of(line: bytes) -> int:
-    entry = _parse(line)
-    return _as_int(entry.get("seq"), 0) if entry else 0
+def _head_of(line: bytes) -> _Head:
+    """Return what follows from a line; number 0 for one that is no entry, so that the note prevails."""
+    if not line:
+        return _START
+    return _Head(_as_int((_parse(line) or {}).get("seq"), 0), _digest(line))
 
 
 def _as_int(value: object, default: int) -> int:
