@@ -8,13 +8,14 @@ always in meta.json.
 import hashlib
 import mimetypes
 import re
+from collections.abc import Sequence
 
 META_NAME = b"meta.json"
 MAX_NAME_BYTES = 255  # what every file system that evidence is copied to takes
 
 _FILE_ID = re.compile(rb"claude_file_[A-Za-z0-9]{1,128}")
 _HASH_DIGITS = 8
-_MAX_EXTENSION_BYTES = 32  # a longer "extension" is part of the name
+_MAX_EXTENSION_BYTES = 33  # with its dot; a longer "extension" is part of the name
 
 # Bidirectional and zero-width controls: they make a name look like another one.
 _INVISIBLE = "\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff"
@@ -39,6 +40,7 @@ _EXTENSIONS = {
     "application/x-tar": ".tar",
     "application/x-yaml": ".yaml",
     "application/yaml": ".yaml",
+    "application/x-zip-compressed": ".zip",
     "application/zip": ".zip",
     "audio/mpeg": ".mp3",
     "audio/wav": ".wav",
@@ -54,6 +56,7 @@ _EXTENSIONS = {
     "text/css": ".css",
     "text/csv": ".csv",
     "text/html": ".html",
+    "text/javascript": ".js",
     "text/markdown": ".md",
     "text/plain": ".txt",
     "text/tab-separated-values": ".tsv",
@@ -77,12 +80,18 @@ def content_name(filename: str | None, mime_type: str | None) -> bytes:
     """
     if not filename:
         return f"content{_extension_of(mime_type)}".encode()
-    name = _UNSAFE.sub(lambda match: _percent(match.group()), filename)
-    if name[0] in ".-":
-        name = _percent(name[0]) + name[1:]
-    if name.casefold() == META_NAME.decode():
-        name = f"content-{name}"
-    return _shorten(name, filename)
+    if filename.casefold() == META_NAME.decode():
+        return f"content-{filename}".encode()
+    first = _percent(filename[0]) if filename[0] in ".-" else _escape(filename[0])
+    name = (first + _escape(filename[1:])).encode()
+    if len(name) <= MAX_NAME_BYTES:
+        return name
+    # One piece per character, so that the cut never goes through the middle of one, escaped or not.
+    return _shorten([first, *map(_escape, filename[1:])], filename)
+
+
+def _escape(text: str) -> str:
+    return _UNSAFE.sub(lambda match: _percent(match.group()), text)
 
 
 def _percent(character: str) -> str:
@@ -95,16 +104,22 @@ def _extension_of(mime_type: str | None) -> str:
     return known or ""
 
 
-def _shorten(name: str, filename: str) -> bytes:
+def _shorten(pieces: Sequence[str], filename: str) -> bytes:
     """Cut the stem of a name that is too long, and tell such names apart by a hash of the full one."""
-    encoded = name.encode()
-    if len(encoded) <= MAX_NAME_BYTES:
-        return encoded
     full = filename.encode("utf-8", "surrogatepass")
-    mark = b"~" + hashlib.sha256(full).hexdigest()[:_HASH_DIGITS].encode()
-    stem, dot, extension = encoded.rpartition(b".")
-    if not dot or not stem or len(extension) > _MAX_EXTENSION_BYTES:
-        stem, extension = encoded, b""
-    end = mark + dot + extension if extension else mark
-    room = MAX_NAME_BYTES - len(end)
-    return stem[:room].decode("utf-8", "ignore").encode() + end
+    mark = "~" + hashlib.sha256(full).hexdigest()[:_HASH_DIGITS]
+    stem_end = _stem_end(pieces)
+    end = (mark + "".join(pieces[stem_end:])).encode()
+    stem = b""
+    for piece in pieces[:stem_end]:
+        longer = stem + piece.encode()
+        if len(longer) + len(end) > MAX_NAME_BYTES:
+            break
+        stem = longer
+    return stem + end
+
+
+def _stem_end(pieces: Sequence[str]) -> int:
+    """Return where the extension begins, its dot included; the end of the name when there is none."""
+    dot = max((at for at, piece in enumerate(pieces) if piece == "."), default=len(pieces))
+    return dot if len("".join(pieces[dot:]).encode()) <= _MAX_EXTENSION_BYTES else len(pieces)
