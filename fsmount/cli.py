@@ -250,7 +250,9 @@ def demo(
 
 def main() -> NoReturn:
     """Run the command line and exit."""
-    sys.exit(run_command(sys.argv[1:]))
+    code = run_command(sys.argv[1:])
+    _give_up_unwritten_output()
+    sys.exit(code)
 
 
 def run_command(arguments: list[str]) -> int:
@@ -263,8 +265,7 @@ def run_command(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        _leave_stdout()  # whoever read our output has seen enough
-        return 1
+        return 1  # whoever read our output has seen enough
     except Exception as error:
         return _complain(*_line_and_code(error))
     return result if isinstance(result, int) else 0
@@ -305,8 +306,11 @@ def _complain(line: str, code: Literal[1, 2]) -> int:
     return code
 
 
-def _leave_stdout() -> None:
-    """Keep the interpreter from complaining about the same broken pipe when it flushes at its end."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
+def _give_up_unwritten_output() -> None:
+    """Drop what stdout did not take, which was told already: the interpreter would try again and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

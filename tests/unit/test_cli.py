@@ -441,23 +441,31 @@ def test_the_command_line_loads_no_room_that_it_may_not_need():
     assert (0, b"\n", b"") == (done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize("command", [["log"], ["log", "--check"]])
-def test_a_reader_that_has_seen_enough_is_no_error(case: Case, command: list[str]):
+def log_into(stdout: int, case: Case, *options: str) -> tuple[int, bytes]:
+    """Run `log` with buffered output, as a user does; return the exit code and stderr."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "fsmount", "log", str(case.path), *options]
+    done = subprocess.run(
+        command, stdout=stdout, stderr=subprocess.PIPE, env=environment, check=False
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("options", [(), ("--check",)])
+def test_a_reader_that_has_seen_enough_is_no_error(case: Case, options: tuple[str, ...]):
     """`fsmount log CASE | head` says nothing on stderr."""
     read_fd, write_fd = os.pipe()
     os.close(read_fd)
-    arguments = [sys.executable, "-m", "fsmount", command[0], str(case.path), *command[1:]]
-    done = subprocess.run(arguments, stdout=write_fd, stderr=subprocess.PIPE, check=False)
+    assert (1, b"") == log_into(write_fd, case, *options)
     os.close(write_fd)
-    assert (1, b"") == (done.returncode, done.stderr)
 
 
-def test_output_that_can_not_be_written_is_an_error(case: Case):
+@pytest.mark.parametrize("options", [(), ("--check",)])
+def test_output_that_can_not_be_written_is_an_error(case: Case, options: tuple[str, ...]):
     """A full disk is noticed, also at the last flush."""
-    arguments = [sys.executable, "-m", "fsmount", "log", str(case.path)]
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, check=False)
-    assert (1, b"fsmount: No space left on device\n") == (done.returncode, done.stderr)
+        ended = log_into(full.fileno(), case, *options)
+    assert (1, b"fsmount: No space left on device\n") == ended
 
 
 def only_line(capsys: pytest.CaptureFixture[str]) -> str:
