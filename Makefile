@@ -45,6 +45,7 @@ bench: setup-test  ## Measure; prints a table and JSON
 	$(BIN)/python -m tests.bench $(ARGS)
 
 lock:  ## Resolve the locked versions again (UPGRADE=1: take newer ones)
+	@command -v $(UV) >/dev/null || { echo "make lock needs uv; $(BIN)/pip install uv brings it" >&2; exit 1; }
 	$(COMPILE) pyproject.toml --extra demo --group dev --output-file requirements.lock
 	$(COMPILE) --group pyproject.toml:build --constraint requirements.lock --output-file requirements-build.lock
 
