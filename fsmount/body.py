@@ -13,7 +13,7 @@ import trio
 
 from fsmount.digest import Expected, Verdict
 from fsmount.download import Download
-from fsmount.errors import ContentError, MismatchError, SizeDiffersError
+from fsmount.errors import AbsentError, ContentError, MismatchError, SizeDiffersError
 from fsmount.readahead import Pattern, Policy
 from fsmount.spool import SharedFd, read_cached
 
@@ -157,12 +157,13 @@ class Body:
 
     def release(self) -> None:
         """Close the descriptors and remove what was not finished."""
-        if self.download:
+        download, self.download = self.download, None
+        if download:
+            download.abort(AbsentError(f"{self.claude_file_id}: closed"))
             if self.is_adopted:
-                self.download.spool.close()
+                download.spool.close()
             else:
-                self.download.spool.discard()
-            self.download = None
+                download.spool.discard()
         if self.stored:
             self.stored.close()
             self.stored = None
@@ -205,6 +206,8 @@ class Body:
 
     def _on_end(self, download: Download) -> None:
         """Take the outcome of a download; called once by it, without an await around."""
+        if download is not self.download:
+            return  # it was given up, and its outcome concerns nobody
         if isinstance(download.failure, MismatchError):
             self._after_mismatch(download)
         elif download.verdict is None:
