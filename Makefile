@@ -5,7 +5,7 @@ UV := $(or $(wildcard $(BIN)/uv),uv)
 COMPILE = $(UV) pip compile $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --quiet --custom-compile-command "make lock"
 
-# Tests on real mounts share the machine's kernel and watch the clock, so they run one after the other.
+# Tests on real mounts watch the clock, so only two of them run beside each other.
 MOUNT_TESTS := $(wildcard tests/mount tests/faults)
 
 .DEFAULT_GOAL := help
@@ -39,7 +39,7 @@ unit-tests:
 	$(BIN)/pytest -q -n auto $(MOUNT_TESTS:%=--ignore=%) $(ARGS)
 
 mount-tests:
-	$(BIN)/pytest -q $(MOUNT_TESTS) $(ARGS)
+	$(BIN)/pytest -q -n 2 $(MOUNT_TESTS) $(ARGS)
 
 bench: setup-test  ## Measure; prints a table and JSON
 	$(BIN)/python -m tests.bench $(ARGS)
