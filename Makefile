@@ -36,7 +36,7 @@ static:
 	$(BIN)/mypy tests
 
 unit-tests:
-	$(BIN)/pytest -q -n auto $(MOUNT_TESTS:%=--ignore=%) $(ARGS)
+	$(PYTEST) -n auto $(MOUNT_TESTS:%=--ignore=%) $(ARGS)
 
 mount-tests:
 	$(BIN)/pytest -q -n 2 $(MOUNT_TESTS) $(ARGS)
