@@ -5,6 +5,10 @@ UV := $(or $(wildcard $(BIN)/uv),uv)
 COMPILE = $(UV) pip compile $(if $(UPGRADE),--upgrade) --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --quiet --custom-compile-command "make lock"
 
+# Hypothesis' profile for machines: the same examples each time, and no time limit for one of them, which a
+# machine with other work to do exceeds now and then. Run pytest by hand to try new examples.
+PYTEST := $(BIN)/pytest -q --hypothesis-profile=ci
+
 # Tests on real mounts watch the clock, so only two of them run beside each other.
 MOUNT_TESTS := $(wildcard tests/mount tests/faults)
 
@@ -39,7 +43,7 @@ unit-tests:
 	$(PYTEST) -n auto $(MOUNT_TESTS:%=--ignore=%) $(ARGS)
 
 mount-tests:
-	$(BIN)/pytest -q -n 2 $(MOUNT_TESTS) $(ARGS)
+	$(PYTEST) -n 2 $(MOUNT_TESTS) $(ARGS)
 
 bench: setup-test  ## Measure; prints a table and JSON
 	$(BIN)/python -m tests.bench $(ARGS)
