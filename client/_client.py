@@ -62,8 +62,9 @@ class AsyncComplianceClient:
     """The Compliance API under trio or asyncio; an async context manager.
 
     Units: `timeout` is the longest silence, in seconds; `max_rpm` requests a minute, None: as many as the
-    server's own headers allow; `max_wait_s` the longest wait for budget or before a retry, None: any;
-    `max_download_bytes` the most that `download` takes into memory.
+    server's own headers allow; `max_wait_s` how long after its beginning a call may still wait, for budget
+    or before a retry, None: as long as it takes; `max_download_bytes` the most that `download` takes into
+    memory.
     Shape: `transport` replaces the network, for tests.
     Errors: ValueError for an impossible key, URL or bound.
     """

@@ -4,6 +4,7 @@ One judge is one client's view of the budget and of its server. Nothing in here 
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 
 from client._errors import APIError, BudgetExhaustedError, ComplianceError
@@ -34,35 +35,41 @@ class Judge:
     def __init__(self, options: Options) -> None:
         self.pacer = Pacer(options.max_rpm)
         self._retries = RetryPolicy(options.max_retries)
-        self._max_wait_s = options.max_wait_s
+        self._max_wait_s = math.inf if options.max_wait_s is None else options.max_wait_s
         self._api_key = options.api_key.encode()
 
-    def turn_s(self, ticket: Ticket, request: Request, now: float) -> float:
+    def until(self, now: float) -> float:
+        """Return until when a call that begins now may wait, for the budget and before retries."""
+        return now + self._max_wait_s
+
+    def turn_s(self, ticket: Ticket, request: Request, now: float, until: float) -> float:
         """Return 0.0 when the request goes now, or how long to wait for that unless woken.
 
         Errors: BudgetExhaustedError as soon as it is certain that the wait is longer than allowed.
         """
         wait_s = self.pacer.admit(ticket, now)
-        if wait_s == 0 or self._max_wait_s is None:
+        if wait_s == 0 or until == math.inf:
             return wait_s
-        left_s = ticket.joined_at + self._max_wait_s - now
         certain_s = self.pacer.certain_wait_s(ticket, now)
-        if left_s <= 0 or certain_s > left_s:
+        if now >= until or now + certain_s > until:
             raise BudgetExhaustedError(
                 f"{request.about}: the request budget is used up, for another {certain_s:.0f} s or more; only"
                 f" {self._max_wait_s:g} s of waiting are allowed. Try later, or slow other tools down",
                 wait_s=certain_s,
             )
-        return min(wait_s, left_s)
+        return min(wait_s, until - now)
 
     def pause_s(
-        self, request: Request, error: ComplianceError, attempt: int, max_retries: int | None
+        self,
+        request: Request,
+        error: ComplianceError,
+        attempt: int,
+        max_retries: int | None,
+        left_s: float,
     ) -> float | None:
-        """Return how long to wait before the next try; None when there is none."""
+        """Return how long to wait before the next try; None when there is none in the time that is left."""
         delay_s = self._retries.delay_s(request, error, attempt, max_retries)
-        if delay_s is None or (self._max_wait_s is not None and delay_s > self._max_wait_s):
-            return None
-        return delay_s
+        return None if delay_s is None or delay_s > left_s else delay_s
 
     def error_of(
         self, request: Request, status: int, headers: Mapping[str, str], body: bytes

@@ -75,7 +75,6 @@ class Ticket:
     number: int
     kind: Kind
     is_retry: bool
-    joined_at: float
     sent_at: float | None = None
 
     @property
@@ -112,14 +111,13 @@ class Pacer:
     def join(
         self,
         kind: Kind,
-        now: float,
         priority: Priority = Priority.INTERACTIVE,
         *,
         is_retry: bool = False,
     ) -> Ticket:
         """Queue for one request."""
         self._numbers += 1
-        ticket = Ticket(priority, self._numbers, kind, is_retry, joined_at=now)
+        ticket = Ticket(priority, self._numbers, kind, is_retry)
         bisect.insort(self._queue, ticket, key=lambda queued: queued.rank)
         return ticket
 

@@ -8,6 +8,9 @@ from client import _errors as errors
 from client._wire import Request
 
 MAX_BACKOFF_S = 60.0
+_CONNECT_RETRIES = (
+    2  # a host that can't be reached is told within seconds; asking again costs no budget
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -29,6 +32,8 @@ class RetryPolicy:
     ) -> float | None:
         """Return how long to wait before try `attempt` + 1 (the first was 0); None: not again."""
         most = self.max_retries if max_retries is None else max_retries
+        if _never_arrived(error):
+            most = min(most, _CONNECT_RETRIES)
         if attempt >= most or not _is_transient(error):
             return None
         if isinstance(error, errors.RateLimitError):

@@ -78,23 +78,27 @@ class AsyncTransport:
         attempt_once: Callable[[Request, Ticket], Awaitable[Answer]],
     ) -> Answer:
         attempt = 0
+        until = self._judge.until(anyio.current_time())
         while True:
-            ticket = await self._turn(request, priority, is_retry=attempt > 0)
+            ticket = await self._turn(request, priority, until, is_retry=attempt > 0)
             try:
                 return await attempt_once(request, ticket)
             except ComplianceError as error:
-                pause_s = self._judge.pause_s(request, error, attempt, max_retries)
+                left_s = until - anyio.current_time()
+                pause_s = self._judge.pause_s(request, error, attempt, max_retries, left_s)
                 if pause_s is None:
                     raise
             await anyio.sleep(pause_s)
             attempt += 1
 
-    async def _turn(self, request: Request, priority: Priority, *, is_retry: bool) -> Ticket:
+    async def _turn(
+        self, request: Request, priority: Priority, until: float, *, is_retry: bool
+    ) -> Ticket:
         """Wait until the budget has room; whoever stops waiting lets the next one look."""
         pacer = self._judge.pacer
-        ticket = pacer.join(request.kind, anyio.current_time(), priority, is_retry=is_retry)
+        ticket = pacer.join(request.kind, priority, is_retry=is_retry)
         try:
-            while wait_s := self._judge.turn_s(ticket, request, anyio.current_time()):
+            while wait_s := self._judge.turn_s(ticket, request, anyio.current_time(), until):
                 waker = self._wakers[ticket] = anyio.Event()
                 with anyio.move_on_after(wait_s):
                     await waker.wait()
@@ -219,26 +223,30 @@ class Transport:
         attempt_once: Callable[[Request, Ticket], Answer],
     ) -> Answer:
         attempt = 0
+        until = self._judge.until(self._clock.now())
         while True:
-            ticket = self._turn(request, priority, is_retry=attempt > 0)
+            ticket = self._turn(request, priority, until, is_retry=attempt > 0)
             try:
                 return attempt_once(request, ticket)
             except ComplianceError as error:
-                pause_s = self._judge.pause_s(request, error, attempt, max_retries)
+                left_s = until - self._clock.now()
+                pause_s = self._judge.pause_s(request, error, attempt, max_retries, left_s)
                 if pause_s is None:
                     raise
             self._clock.wait(threading.Event(), pause_s)
             attempt += 1
 
-    def _turn(self, request: Request, priority: Priority, *, is_retry: bool) -> Ticket:
+    def _turn(
+        self, request: Request, priority: Priority, until: float, *, is_retry: bool
+    ) -> Ticket:
         """Wait until the budget has room; whoever stops waiting lets the next one look."""
         pacer = self._judge.pacer
         with self._lock:
-            ticket = pacer.join(request.kind, self._clock.now(), priority, is_retry=is_retry)
+            ticket = pacer.join(request.kind, priority, is_retry=is_retry)
         try:
             while True:
                 with self._lock:
-                    wait_s = self._judge.turn_s(ticket, request, self._clock.now())
+                    wait_s = self._judge.turn_s(ticket, request, self._clock.now(), until)
                     if wait_s == 0:
                         return ticket
                     waker = self._wakers[ticket] = threading.Event()

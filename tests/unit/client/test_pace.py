@@ -25,14 +25,14 @@ def told(remaining: int, reset_in_s: float = 30, limit: int = 600) -> dict[str, 
 
 def send(pacer: Pacer, now: float, priority: Priority = Priority.INTERACTIVE) -> Ticket:
     """Send a request that may go at once."""
-    ticket = pacer.join("content", now, priority)
+    ticket = pacer.join("content", priority)
     assert 0 == pacer.admit(ticket, now)
     return ticket
 
 
 def wait(pacer: Pacer, now: float) -> float:
     """Return how long a new request would have to wait, and give its place back."""
-    ticket = pacer.join("content", now)
+    ticket = pacer.join("content")
     wait_s = pacer.admit(ticket, now)
     assert wait_s > 0
     pacer.leave(ticket)
@@ -42,15 +42,23 @@ def wait(pacer: Pacer, now: float) -> float:
 # -- our own bound ---------------------------------------------------------------------------------
 
 
-def run_out(pacer: Pacer, arrivals: list[tuple[float, Priority]]) -> list[Ticket]:
-    """Play arrivals through a pacer, its waiters looking exactly when they are due or woken."""
+def run_out(
+    pacer: Pacer, arrivals: list[tuple[float, Priority]]
+) -> tuple[list[Ticket], dict[Ticket, float]]:
+    """Play arrivals through a pacer, its waiters looking exactly when they are due.
+
+    Return the tickets in the order in which they went, and when each arrived.
+    """
     sent: list[Ticket] = []
+    arrived: dict[Ticket, float] = {}
     waiting: list[Ticket] = []
     now = 0.0
     pending = sorted(arrivals, key=lambda arrival: arrival[0])
     while pending or waiting:
         while pending and pending[0][0] <= now:
-            waiting.append(pacer.join("metadata", pending[0][0], pending.pop(0)[1]))
+            ticket = pacer.join("metadata", pending[0][1])
+            arrived[ticket] = pending.pop(0)[0]
+            waiting.append(ticket)
         waits = {ticket: pacer.admit(ticket, now) for ticket in waiting}
         went = [ticket for ticket, wait_s in waits.items() if wait_s == 0]
         for ticket in went:
@@ -61,7 +69,7 @@ def run_out(pacer: Pacer, arrivals: list[tuple[float, Priority]]) -> list[Ticket
             continue
         due = [now + wait_s for wait_s in waits.values()] + [arrival[0] for arrival in pending[:1]]
         now = min(due)
-    return sent
+    return sent, arrived
 
 
 ARRIVALS = st.lists(
@@ -72,7 +80,7 @@ ARRIVALS = st.lists(
 @given(max_rpm=st.integers(1, 10), arrivals=ARRIVALS)
 def test_no_window_of_a_minute_holds_more_than_allowed(max_rpm, arrivals):
     """Whatever the arrivals, no 60 seconds see more than max_rpm requests, and all are sent."""
-    sent = [ticket.sent_at for ticket in run_out(Pacer(max_rpm), arrivals)]
+    sent = [ticket.sent_at for ticket in run_out(Pacer(max_rpm), arrivals)[0]]
     assert len(arrivals) == len(sent)
     assert all(b - (a + WINDOW_S) >= 0 for a, b in zip(sent, sent[max_rpm:], strict=False))
 
@@ -80,10 +88,10 @@ def test_no_window_of_a_minute_holds_more_than_allowed(max_rpm, arrivals):
 @given(max_rpm=st.integers(1, 5), arrivals=ARRIVALS)
 def test_a_lower_priority_never_overtakes(max_rpm, arrivals):
     """A request never goes while one of higher priority, or an older one of its own, waits."""
-    order = run_out(Pacer(max_rpm), arrivals)
+    order, arrived = run_out(Pacer(max_rpm), arrivals)
     for position, ticket in enumerate(order):
         for later in order[position + 1 :]:
-            assert later.joined_at > ticket.sent_at or later.rank > ticket.rank
+            assert arrived[later] > ticket.sent_at or later.rank > ticket.rank
 
 
 def test_without_a_bound_of_our_own_all_go():
@@ -208,7 +216,7 @@ def test_few_go_before_the_budget_is_known():
     pacer = Pacer()
     for _ in range(MAX_BLIND):
         send(pacer, 0.0)
-    waiter = pacer.join("metadata", 0.0)
+    waiter = pacer.join("metadata")
     assert math.inf == pacer.admit(waiter, 0.0)
     assert [waiter] == pacer.answered(200, told(100), 0.0, WALL)
     assert 0 == pacer.admit(waiter, 0.0)
@@ -221,7 +229,7 @@ def test_a_429_holds_everybody_back():
     """After a 429 nobody goes for retry-after, whoever met it and whatever the priority."""
     pacer = Pacer()
     send(pacer, 0.0, Priority.BACKGROUND)
-    waiters = [pacer.join("content", 0.0, priority) for priority in reversed(Priority)]
+    waiters = [pacer.join("content", priority) for priority in reversed(Priority)]
     woken = pacer.answered(429, {"retry-after": "12"}, 0.0, WALL)
     assert {*waiters} == {*woken}
     urgent = waiters[-1]
@@ -273,7 +281,7 @@ def test_a_ticket_given_back_lets_the_next_one_look():
     """Leaving the queue tells who is first now."""
     pacer = Pacer(1)
     send(pacer, 0.0)
-    first, second = pacer.join("content", 1.0), pacer.join("content", 1.0)
+    first, second = pacer.join("content"), pacer.join("content")
     assert math.inf == pacer.admit(second, 1.0)
     assert [second] == pacer.leave(first)
     assert 59.0 == pacer.admit(second, 1.0)
@@ -292,7 +300,7 @@ def test_a_request_that_never_arrived_is_not_counted():
     send(pacer, 0.0)
     pacer.answered(200, told(10), 0.0, WALL)
     before = pacer.budget(1.0), pacer.stats
-    ticket = pacer.join("metadata", 1.0, is_retry=True)
+    ticket = pacer.join("metadata", is_retry=True)
     pacer.admit(ticket, 1.0)
     assert before != (pacer.budget(1.0), pacer.stats)
     pacer.failed(ticket, arrived=False)
@@ -312,7 +320,7 @@ def test_figures_count_by_kind():
     """Every request is in its kind; retries and refusals are counted beside that."""
     pacer = Pacer()
     for kind, is_retry in (("metadata", False), ("delete", False), ("delete", True)):
-        pacer.admit(pacer.join(kind, 0.0, is_retry=is_retry), 0.0)
+        pacer.admit(pacer.join(kind, is_retry=is_retry), 0.0)
     pacer.answered(429, {}, 0.0, WALL)
     assert Stats(metadata=1, delete=2, retries=1, throttled=1) == pacer.stats
 
@@ -332,7 +340,7 @@ def test_a_certain_wait_is_never_longer_than_the_wait(max_rpm, used, ahead, age)
     for _ in range(min(used, max_rpm)):
         send(pacer, 0.0)
         pacer.answered(200, {}, 0.0, WALL)
-    queue = [pacer.join("content", age) for _ in range(ahead + 1)]
+    queue = [pacer.join("content") for _ in range(ahead + 1)]
     certain_s = pacer.certain_wait_s(queue[-1], age)
     now = age
     while queue:
@@ -351,7 +359,7 @@ def test_those_ahead_count_into_a_certain_wait():
     for now in (0.0, 10.0):
         send(pacer, now)
         pacer.answered(200, {}, now, WALL)
-    queue = [pacer.join("content", 20.0) for _ in range(3)]
+    queue = [pacer.join("content") for _ in range(3)]
     assert [40.0, 50.0, 60.0] == [pacer.certain_wait_s(ticket, 20.0) for ticket in queue]
 
 
@@ -361,7 +369,7 @@ def test_a_spent_budget_is_certain_only_when_no_answer_is_due():
     for _ in range(2):
         send(pacer, 0.0)
     pacer.answered(200, told(1), 0.0, WALL)
-    waiter = pacer.join("content", 0.0)
+    waiter = pacer.join("content")
     assert (30.0, 0.0) == (pacer.admit(waiter, 0.0), pacer.certain_wait_s(waiter, 0.0))
     pacer.answered(200, told(0), 0.0, WALL)
     assert 30.0 == pacer.certain_wait_s(waiter, 0.0)
@@ -396,7 +404,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(priority=st.sampled_from(Priority))
     def arrive(self, priority):
-        ticket = self.pacer.join("content", self.now, priority)
+        ticket = self.pacer.join("content", priority)
         self.waiting.append(ticket)
         self.look([ticket])
 

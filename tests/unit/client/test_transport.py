@@ -15,6 +15,7 @@ import trio.testing
 
 import client
 from client import _network
+from client._pace import MAX_BLIND
 from client._transport import Clock
 from tests.support.network import (
     END,
@@ -128,6 +129,19 @@ def test_a_retry_that_would_wait_too_long_is_not_made(patient_front):
         return api.now() - started
 
     assert 0 == patient_front.run(network, work, max_wait_s=5)
+
+
+def test_all_waits_of_a_call_count_together(patient_front):
+    """With max_wait_s, pauses of 1 and 2 s leave no room for one of 4 within 5 s."""
+    network = Network([REFUSE] * 5)
+
+    async def work(api):
+        started = api.now()
+        with pytest.raises(client.APIConnectionError):
+            await api.files.get(FILE_ID)
+        return api.now() - started
+
+    assert 2.25 <= patient_front.run(network, work, max_wait_s=5) <= 3.75
 
 
 def test_a_broken_error_body_hides_no_status(patient_front):
@@ -342,6 +356,22 @@ async def test_a_cancelled_request_counts_and_frees_its_connection(autojump_cloc
         assert 0 == network.open_connections
         await api.files.get(FILE_ID)
         assert client.Stats(metadata=2) == api.stats
+
+
+async def test_a_request_without_an_answer_lets_the_next_one_go(autojump_clock):
+    """While nothing is known of the budget, a failed request makes room as an answer does."""
+    network = Network([*[STALL] * MAX_BLIND, record()])
+
+    async def get_in_vain():
+        with pytest.raises(client.APITimeoutError):
+            await api.files.get(FILE_ID, max_retries=0)
+
+    async with network.async_client(timeout=5) as api, trio.open_nursery() as nursery:
+        for _ in range(MAX_BLIND):
+            nursery.start_soon(get_in_vain)
+        await trio.testing.wait_all_tasks_blocked()
+        await api.files.get(FILE_ID)
+        assert 5 == network.sent[-1].at - network.sent[0].at
 
 
 async def test_waiting_costs_no_turning(autojump_clock):
