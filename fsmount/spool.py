@@ -187,7 +187,9 @@ class Spool:
         self.fd.close()
 
     def discard(self) -> None:
-        """Close and remove the file."""
+        """Close and remove the file; its room is free at once, also while a thread still reads it."""
+        with contextlib.suppress(OSError):
+            os.truncate(self.path, 0)
         self.close()
         self.path.unlink(missing_ok=True)
 

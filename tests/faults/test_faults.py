@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from fsmount.demo.contents import PatternContent
 from tests.support import faults
 from tests.support.emulator import RunningEmulator
+from tests.support.mounts import run
 from tests.support.wire import End
 
 MIB = 1 << 20
@@ -127,13 +129,11 @@ def test_a_wrong_hash_is_told_and_nothing_of_it_is_kept(mount, emulator):
 
 def test_an_unreachable_service_is_told_at_once_and_found_again(mount, emulator):
     """While the host refuses connections, requests soon fail at once; stored files are still read."""
-    import time
-
     ids = [
         emulator.corpus.add_file(b"%d" % n, filename="f.txt", mime_type="text/plain")
         for n in range(5)
     ]
-    with mount(emulator, "--timeout", "4", ids=ids, may_log=["claude_file_"]) as mounted:
+    with mount(emulator, "--timeout", "9", ids=ids, may_log=["claude_file_"]) as mounted:
         assert b"0" == (mounted.path / ids[0] / "f.txt").read_bytes()
         with emulator.down():
             with pytest.raises(OSError, match=r"Errno"):
@@ -203,8 +203,6 @@ def test_a_file_deleted_while_it_is_open_is_stale(mount, emulator):
 
 def test_a_full_disk_is_an_error_and_the_mount_lives(mount, emulator, tmp_path):
     """The reader gets EIO and the log says what to do; smaller files are still read."""
-    from tests.support.mounts import run
-
     disk = tmp_path / "disk"
     disk.mkdir()
     assert 0 == run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", disk]).returncode
