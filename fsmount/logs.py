@@ -24,8 +24,8 @@ _JOURNAL_PRIORITY = {
     logging.CRITICAL: "<2>",
 }
 
-# Below WARNING these tell of every request and header; pyfuse3 of every kernel request.
-_NOISY = ("httpx", "httpcore", "pyfuse3", "hypercorn", "asyncio")
+# Below WARNING these tell of every request and header, which only those want who look for a bug.
+_LIBRARIES = ("httpx", "httpcore", "pyfuse3", "hypercorn", "asyncio")
 
 _REDACTED = "[key]"
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -72,7 +72,7 @@ class _TextFormatter(_Formatter):
         fields = "".join(
             f" {name}={_quoted(value)}" for name, value in self.fields_of(record).items()
         )
-        lines = [f"{record.levelname} {one_line(self.message_of(record))}{fields}"]
+        lines = [f"{record.levelname} {record.name}: {one_line(self.message_of(record))}{fields}"]
         lines += self.traceback_of(record).splitlines()
         if not self._for_journal:
             return "\n".join(lines)
@@ -111,8 +111,9 @@ def configure(log_format: LogFormat, level: LogLevel, *, secret: str | None = No
         root.removeHandler(old)
     root.addHandler(handler)
     root.setLevel(level.upper())
-    for name in _NOISY:
-        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    libraries_level = root.level if level == "debug" else max(logging.WARNING, root.level)
+    for name in _LIBRARIES:
+        logging.getLogger(name).setLevel(libraries_level)
 
 
 def one_line(text: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cyclopts
 from cyclopts import App, Token
-from cyclopts.argument import ArgumentCollection
+from cyclopts.argument import Argument, ArgumentCollection
 
 from fsmount.config import BASE_URL_VARIABLE, read_options
 
@@ -19,20 +19,18 @@ _CONFIG = "--config"
 _BASE_URL = "--base-url"
 
 
-class Environment(cyclopts.config.Env):
-    """`FSMOUNT_<NAME>` for every option, but for no argument: a forgotten CASE must not be found there."""
+def environment(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Fill in `FSMOUNT_<NAME>` for every option; for no argument, or a forgotten CASE might be found there.
 
-    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-        """Fill in the options that are still open."""
-        super().__call__(app, commands, _options(arguments))
+    A variable that is set to nothing counts as not set, as it is hard to unset one in a service's files.
+    """
+    for argument in _options(arguments):
+        _fill_from(PREFIX + _key_of(argument).upper(), argument)
 
 
 def common_base_url(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
     """Fill in the base URL that is set for all programs that talk to this service."""
-    url = os.environ.get(BASE_URL_VARIABLE)
-    if url and not arguments[_BASE_URL].tokens:
-        token = Token(keyword=BASE_URL_VARIABLE, value=url, source="env")
-        arguments[_BASE_URL].append(token)
+    _fill_from(BASE_URL_VARIABLE, arguments[_BASE_URL])
 
 
 def config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -44,15 +42,25 @@ def config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollecti
     if not tokens:
         return
     path = Path(tokens[-1].value)
-    names = {argument.name for argument in _options(arguments)} - {_CONFIG}
-    known = {name.removeprefix("--").replace("-", "_") for name in names}
+    known = {_key_of(argument) for argument in _options(arguments) if argument.name != _CONFIG}
     options = read_options(path, known)
     fill = cyclopts.config.Dict(options, source=str(path), use_commands_as_keys=False)
     fill(app, commands, arguments)
 
 
 # The stronger one first.
-SOURCES = (Environment(PREFIX, command=False, show=False), common_base_url, config_file)
+SOURCES = (environment, common_base_url, config_file)
+
+
+def _fill_from(variable: str, argument: Argument) -> None:
+    value = os.environ.get(variable)
+    if value and not argument.tokens:
+        argument.append(Token(keyword=variable, value=value, source="env"))
+
+
+def _key_of(argument: Argument) -> str:
+    """Return an option's name as it is written in the file."""
+    return argument.name.removeprefix("--").replace("-", "_")
 
 
 def _options(arguments: ArgumentCollection) -> ArgumentCollection:

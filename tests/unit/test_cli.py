@@ -1,5 +1,6 @@
 """The command line: which source of an option wins, which exit code an end has, one line for each error."""
 
+import dataclasses
 import logging
 import os
 import subprocess
@@ -233,6 +234,30 @@ def test_the_common_base_url_is_an_environment_variable_like_ours(
     assert expected == mounts.settings.base_url
 
 
+@pytest.mark.parametrize(
+    "name", ["ALLOW_DELETE", "KEY_FILE", "UID", "LOG_LEVEL", "DENY_PROGRAMS", "BASE_URL"]
+)
+def test_a_variable_set_to_nothing_is_not_set(
+    mounts: Mounts, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    """Whatever the option's type, the default stays."""
+    assert 0 == mount()
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    monkeypatch.setenv(f"FSMOUNT_{name}", "")
+    assert 0 == mount()
+    without, with_it = (dataclasses.replace(told, key=None, offline=True) for told in mounts.told)
+    assert without == with_it
+
+
+def test_a_flag_of_the_environment_can_be_taken_back(
+    mounts: Mounts, monkeypatch: pytest.MonkeyPatch
+):
+    """The command line wins over the environment for flags too."""
+    monkeypatch.setenv("FSMOUNT_ALLOW_OTHER", "1")
+    assert 0 == mount("--allow-other=false")
+    assert not mounts.settings.allow_other
+
+
 def test_arguments_never_come_from_the_environment(
     mounts: Mounts, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -266,7 +291,7 @@ def test_a_warning_about_the_key_file_is_logged(
     path.chmod(0o644)
     assert 0 == mount("--key-file", str(path))
     written = capsys.readouterr().err
-    assert written.startswith(f"WARNING the key file {path} can be read by others")
+    assert written.startswith(f"WARNING fsmount.cli: the key file {path} can be read by others")
     assert KEY not in written
 
 

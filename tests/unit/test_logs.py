@@ -43,7 +43,7 @@ def test_text_is_one_line_of_level_message_and_fields(capsys: pytest.CaptureFixt
     logs.configure("text", "info")
     fields = {"claude_file_id": "claude_file_1", "size_bytes": 3, "called": 'a "b"', "none": ""}
     logging.getLogger("fsmount.test").warning("read of %s failed", "x", extra=fields)
-    expected = "WARNING read of x failed claude_file_id=claude_file_1 size_bytes=3"
+    expected = "WARNING fsmount.test: read of x failed claude_file_id=claude_file_1 size_bytes=3"
     assert f'{expected} called="a \\"b\\"" none=""\n' == capsys.readouterr().err
 
 
@@ -64,16 +64,29 @@ def test_below_the_level_nothing_is_written(capsys: pytest.CaptureFixture[str]):
     logs.configure("text", "warning")
     logging.getLogger("fsmount.test").info("quiet")
     logging.getLogger("fsmount.test").warning("loud")
-    assert "WARNING loud\n" == capsys.readouterr().err
+    assert "WARNING fsmount.test: loud\n" == capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", LOUD)
-def test_libraries_stay_quiet(capsys: pytest.CaptureFixture[str], name: str):
-    """Libraries tell of each request at lower levels; they are heard from WARNING on, even at debug."""
-    logs.configure("text", "debug")
+@pytest.mark.parametrize("level", ["info", "warning"])
+def test_libraries_stay_quiet(capsys: pytest.CaptureFixture[str], name: str, level: logs.LogLevel):
+    """Libraries tell of each request at lower levels; they are heard from WARNING on."""
+    logs.configure("text", level)
     logging.getLogger(name).info("every request")
     logging.getLogger(name).warning("trouble")
-    assert "WARNING trouble\n" == capsys.readouterr().err
+    assert f"WARNING {name}: trouble\n" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", LOUD)
+def test_libraries_are_heard_when_a_bug_is_looked_for(
+    capsys: pytest.CaptureFixture[str], name: str
+):
+    """At debug they tell everything; a later configuration makes them quiet again."""
+    logs.configure("text", "debug")
+    logging.getLogger(name).debug("each step")
+    logs.configure("text", "error")
+    logging.getLogger(name).warning("trouble")
+    assert f"DEBUG {name}: each step\n" == capsys.readouterr().err
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
@@ -93,7 +106,10 @@ def test_names_can_not_forge_lines(capsys: pytest.CaptureFixture[str]):
     """Whatever ends a line or acts on a terminal is escaped."""
     logs.configure("text", "info")
     logging.getLogger("fsmount.test").warning("read %s", "a\nERROR forged\x1b[2J\u2028\u202e")
-    assert "WARNING read a\\nERROR forged\\x1b[2J\\u2028\\u202e\n" == capsys.readouterr().err
+    assert (
+        "WARNING fsmount.test: read a\\nERROR forged\\x1b[2J\\u2028\\u202e\n"
+        == capsys.readouterr().err
+    )
 
 
 def test_undecodable_bytes_of_a_name_are_escaped():
@@ -120,7 +136,7 @@ def test_the_journal_gets_priorities(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         log_failure("why")
         stream.seek(0)
         lines = stream.read().splitlines()
-    assert "<4>WARNING careful" == lines[0]
+    assert "<4>WARNING fsmount.test: careful" == lines[0]
     assert all(line.startswith("<3>") for line in lines[1:])
     assert len(lines) > 3
 
@@ -132,7 +148,7 @@ def test_another_stream_than_the_journal_gets_none(
     monkeypatch.setenv("JOURNAL_STREAM", "1:2")
     logs.configure("text", "info")
     logging.getLogger("fsmount.test").error("plain")
-    assert "ERROR plain\n" == capsys.readouterr().err
+    assert "ERROR fsmount.test: plain\n" == capsys.readouterr().err
 
 
 def test_configuring_again_replaces_only_ours(capsys: pytest.CaptureFixture[str]):
