@@ -264,8 +264,9 @@ class Download:
             except OSError as error:
                 self._end(failure=self._disk_error(error))
             except Exception as error:
-                log.exception("download of %s failed unexpectedly", self.expected.claude_file_id)
-                self._pause(error)
+                if not self.has_ended:  # else its spool was closed under it, which is no news
+                    log.exception("download of %s failed", self.expected.claude_file_id)
+                    self._pause(error)
         self._streams.remove(stream)
         self._judge_if_complete()
         self._replan()

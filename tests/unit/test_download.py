@@ -362,3 +362,20 @@ async def within(limit_s: float, scenario) -> None:
             nursery.start_soon(tick)
             await scenario()
             nursery.cancel_scope.cancel()
+
+
+async def test_giving_up_in_the_middle_of_writing_is_no_fault(tmp_path, caplog):
+    """A spool that is closed under a running stream ends it without a word about a bug."""
+    source = ScriptedSource(BODY * 50, chunk_bytes=50_000)
+    async with downloading(source, tmp_path) as download, trio.open_nursery() as nursery:
+        nursery.start_soon(read_until_error, download)
+        await trio.testing.wait_all_tasks_blocked()
+        download.abort(MismatchError("given up"))
+        download.spool.discard()
+        await trio.testing.wait_all_tasks_blocked()
+    assert "failed" not in caplog.text
+
+
+async def read_until_error(download: Download) -> None:
+    with pytest.raises(MismatchError):
+        await read_all(download)
