@@ -59,7 +59,16 @@ class _Waiting:
         self.tid = tid
         self.scope = scope
         self.since = since
+        self.was_seen = False
         self.is_killed = False
+
+    def look(self) -> None:
+        """Give up if the caller was killed; who was seen and is not there any more has been, too."""
+        verdict = is_killed(self.tid)
+        if verdict or (verdict is None and self.was_seen):
+            self.is_killed = True
+            self.scope.cancel()
+        self.was_seen = self.was_seen or verdict is False
 
 
 class Boundary:
@@ -88,7 +97,7 @@ class Boundary:
                 return await work()
             raise self._given_up(waiting)
         except Exception as error:
-            log_failure(what(), error)
+            log_failure(_described(what), error)
             raise RefusedRequest(errno_for(error)) from error
         finally:
             self._waiting.discard(waiting)
@@ -103,9 +112,8 @@ class Boundary:
             await trio.sleep(_LOOK_S)
             before = trio.current_time() - _LOOK_S
             for waiting in list(self._waiting):
-                if waiting.tid and waiting.since <= before and is_killed(waiting.tid):
-                    waiting.is_killed = True
-                    waiting.scope.cancel()
+                if waiting.tid and waiting.since <= before:
+                    waiting.look()
 
     def _given_up(self, waiting: _Waiting) -> FsmountError:
         if waiting.is_killed:
@@ -114,6 +122,15 @@ class Boundary:
             f"no answer within {self._timeout_s:g} s; the service or the network is slow."
             " Try again, or mount with a larger --timeout"
         )
+
+
+def _described(what: Callable[[], str]) -> str:
+    """Return the words for the log; what can't be described is answered all the same."""
+    try:
+        return what()
+    except Exception:  # the catalog that knows the name may be the very thing that broke
+        log.debug("no description", exc_info=True)
+        return "an operation"
 
 
 def log_failure(what: str, error: Exception) -> None:

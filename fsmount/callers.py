@@ -10,6 +10,9 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _SIGKILL_BIT = 1 << 8  # signal 9 in the masks of pending signals, which count from bit 0
+# QUIT, ILL, TRAP, ABRT, BUS, FPE, SEGV, XCPU, XFSZ, SYS: they end a process with a core dump, and unlike
+# all other fatal signals the kernel does not turn them into SIGKILL while it waits.
+_CORE_BITS = sum(1 << (number - 1) for number in (3, 4, 5, 6, 7, 8, 11, 24, 25, 31))
 _UNKNOWN_NAME = "?"
 
 # Programs that do several jobs, told apart by a word of their command line.
@@ -46,7 +49,7 @@ class Program:
 def program_of(tid: int) -> Program:
     """Return what /proc tells of a caller's process; never raises."""
     status = _status(tid)
-    tgid = int(status.get("Tgid", "0") or 0)
+    tgid = int(tgid_text) if (tgid_text := status.get("Tgid", "")).isdecimal() else 0
     if tgid == 0:
         return Program(0, _UNKNOWN_NAME, f"unknown:{tid}", frozenset())
     comm = _read(tgid, "comm").strip() or _UNKNOWN_NAME
@@ -58,18 +61,21 @@ def program_of(tid: int) -> Program:
     return Program(tgid, comm, f"{tgid}:{_started_at(tgid)}", frozenset(names))
 
 
-def is_killed(tid: int) -> bool:
-    """Say whether a caller has been sent a fatal signal, or is gone; nobody reads an answer to it then.
+def is_killed(tid: int) -> bool | None:
+    """Say whether a caller has been sent a fatal signal: nobody reads an answer to it then.
 
-    A fatal signal of any kind becomes a pending SIGKILL of every thread of the process.
+    Shape: None when there is no such thread to be seen. It may be gone, but also hidden (`hidepid`), so one
+    that never was seen is no dead one.
     """
     if tid <= 0:
-        return False
+        return None
     status = _status(tid)
     if not status:
-        return not (_PROC / str(tid)).exists()
-    pending = int(status.get("SigPnd", "0"), 16) | int(status.get("ShdPnd", "0"), 16)
-    return bool(pending & _SIGKILL_BIT) or status.get("State", "").startswith(("Z", "X"))
+        return False if (_PROC / str(tid)).exists() else None
+    pending = _mask(status, "SigPnd") | _mask(status, "ShdPnd")
+    harmless = _mask(status, "SigBlk") | _mask(status, "SigIgn") | _mask(status, "SigCgt")
+    is_fatal = pending & (_SIGKILL_BIT | (_CORE_BITS & ~harmless))
+    return bool(is_fatal) or status.get("State", "").startswith(("Z", "X"))
 
 
 def _status(tid: int) -> dict[str, str]:
@@ -80,6 +86,13 @@ def _status(tid: int) -> dict[str, str]:
         name, _, value = line.partition(":")
         fields[name] = value.strip()
     return fields
+
+
+def _mask(status: dict[str, str], name: str) -> int:
+    try:
+        return int(status.get(name, "0"), 16)
+    except ValueError:
+        return 0
 
 
 def _started_at(tgid: int) -> str:

@@ -6,7 +6,7 @@ would change the tree, other than unlink and rmdir, is refused here.
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import NoReturn, TypeVar
 
 import pyfuse3
@@ -46,6 +46,17 @@ class Owner:
         self.uid = uid
         self.gid = gid
         self.umask = umask
+
+
+def _refused(operation: str) -> Callable[..., Coroutine[None, None, NoReturn]]:
+    """Make the handler of an operation that would change the tree."""
+
+    async def refuse(_self: "Operations", number: int, /, *_more: object) -> NoReturn:
+        error = ReadOnlyError(f"the tree can't be changed (node or handle {number})")
+        log_failure(operation, error)
+        raise FUSEError(errno_for(error))
+
+    return refuse
 
 
 class Operations(pyfuse3.Operations):
@@ -96,7 +107,7 @@ class Operations(pyfuse3.Operations):
         return await self._run(
             lambda: f"getxattr {_shown(name)} of {self._named(inode)}",
             _caller(ctx),
-            _now(lambda: self._fs.getxattr(Inode(inode), bytes(name))),
+            _now(lambda: _checked(self._fs.getxattr(Inode(inode), bytes(name)))),
         )
 
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[FileNameT]:
@@ -104,7 +115,7 @@ class Operations(pyfuse3.Operations):
         return await self._run(
             lambda: f"listxattr of {self._named(inode)}",
             _caller(ctx),
-            _now(lambda: [FileNameT(name) for name in self._fs.listxattr(Inode(inode))]),
+            _now(lambda: [FileNameT(_checked(n)) for n in self._fs.listxattr(Inode(inode))]),
         )
 
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
@@ -156,11 +167,11 @@ class Operations(pyfuse3.Operations):
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """Return all the bytes asked for up to the end: the kernel takes fewer for the end of the file."""
-        return await self._run(
-            lambda: f"read of {self._fs.describe_open(Handle(fh))}",
-            None,
-            lambda: self._fs.read(Handle(fh), off, size),
-        )
+
+        async def work() -> bytes:
+            return _checked(await self._fs.read(Handle(fh), off, size), size)
+
+        return await self._run(lambda: f"read of {self._fs.describe_open(Handle(fh))}", None, work)
 
     async def release(self, fh: FileHandleT) -> None:
         """Close a file; an error here would end the mount."""
@@ -188,13 +199,16 @@ class Operations(pyfuse3.Operations):
 
     # -- everything that is never allowed --------------------------------------------------------
 
-    async def _refuse_change(self, *request: object, **_options: object) -> NoReturn:
-        error = ReadOnlyError(f"this mount can't be changed in that way ({request!r:.80})")
-        log_failure("change", error)
-        raise FUSEError(errno_for(error))
-
-    setattr = mknod = mkdir = symlink = link = rename = create = write = _refuse_change
-    setxattr = removexattr = _refuse_change
+    setattr = _refused("setattr")
+    mknod = _refused("mknod")
+    mkdir = _refused("mkdir")
+    symlink = _refused("symlink")
+    link = _refused("link")
+    rename = _refused("rename")
+    create = _refused("create")
+    write = _refused("write")
+    setxattr = _refused("setxattr")
+    removexattr = _refused("removexattr")
 
     # -- conversions -----------------------------------------------------------------------------
 
@@ -208,6 +222,8 @@ class Operations(pyfuse3.Operations):
             return await self._boundary.run(what, caller.tid if caller else 0, work)
         except RefusedRequest as refusal:
             raise FUSEError(refusal.errno) from refusal
+        except Exception as error:  # such as no memory left to say what went wrong
+            raise FUSEError(errno_for(error)) from error
 
     def _statfs(self) -> StatvfsData:
         data = StatvfsData()
@@ -239,6 +255,15 @@ def _now(answer: Callable[[], T]) -> Callable[[], Awaitable[T]]:
         return answer()
 
     return work
+
+
+def _checked(data: object, most_bytes: int | None = None) -> bytes:
+    """Return bytes that the library can take; it would end the mount over anything else."""
+    if not isinstance(data, bytes):
+        raise TypeError(f"the answer is {type(data).__name__}, not bytes")
+    if most_bytes is not None and len(data) > most_bytes:
+        raise ValueError(f"the answer has {len(data)} bytes, {most_bytes} were asked for")
+    return data
 
 
 def _caller(ctx: RequestContext) -> Caller:
