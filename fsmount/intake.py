@@ -104,7 +104,9 @@ class Intake:
                 await self.in_thread(functools.partial(self._digest.catch_up, self.spool, end))
         except OSError as error:
             failure = error
-        except ValueError:  # the spool was closed: nobody wants the hash any more, nor to hear of it
+        except (
+            ValueError
+        ):  # the spool was closed: nobody wants the hash any more, nor to hear of it
             log.debug("hashing of %s was given up", self.spool.path.name)
             return
         finally:
