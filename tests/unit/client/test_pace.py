@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from client._pace import MAX_BLIND, WINDOW_S, Pacer, Priority, Stats, Ticket
+from client._wire import Kind
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -80,7 +81,7 @@ ARRIVALS = st.lists(
 @given(max_rpm=st.integers(1, 10), arrivals=ARRIVALS)
 def test_no_window_of_a_minute_holds_more_than_allowed(max_rpm, arrivals):
     """Whatever the arrivals, no 60 seconds see more than max_rpm requests, and all are sent."""
-    sent = [ticket.sent_at for ticket in run_out(Pacer(max_rpm), arrivals)[0]]
+    sent = [ticket.sent_at or 0.0 for ticket in run_out(Pacer(max_rpm), arrivals)[0]]
     assert len(arrivals) == len(sent)
     assert all(b - (a + WINDOW_S) >= 0 for a, b in zip(sent, sent[max_rpm:], strict=False))
 
@@ -91,7 +92,7 @@ def test_a_lower_priority_never_overtakes(max_rpm, arrivals):
     order, arrived = run_out(Pacer(max_rpm), arrivals)
     for position, ticket in enumerate(order):
         for later in order[position + 1 :]:
-            assert arrived[later] > ticket.sent_at or later.rank > ticket.rank
+            assert arrived[later] > (ticket.sent_at or 0.0) or later.rank > ticket.rank
 
 
 def test_without_a_bound_of_our_own_all_go():
@@ -319,7 +320,8 @@ def test_a_request_without_an_answer_is_counted():
 def test_figures_count_by_kind():
     """Every request is in its kind; retries and refusals are counted beside that."""
     pacer = Pacer()
-    for kind, is_retry in (("metadata", False), ("delete", False), ("delete", True)):
+    tries: list[tuple[Kind, bool]] = [("metadata", False), ("delete", False), ("delete", True)]
+    for kind, is_retry in tries:
         pacer.admit(pacer.join(kind, is_retry=is_retry), 0.0)
     pacer.answered(429, {}, 0.0, WALL)
     assert Stats(metadata=1, delete=2, retries=1, throttled=1) == pacer.stats

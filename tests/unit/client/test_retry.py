@@ -102,4 +102,5 @@ def test_a_delay_is_its_backoff_give_or_take_a_quarter(attempt, draw):
     policy = RetryPolicy(max_retries=10_001, draw=lambda: draw)
     delay_s = policy.delay_s(GET, status(503), attempt)
     assert 1.0 <= backoff_s(attempt) <= MAX_BACKOFF_S
+    assert delay_s is not None
     assert 0.75 * backoff_s(attempt) <= delay_s <= 1.25 * backoff_s(attempt)

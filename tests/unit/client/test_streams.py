@@ -22,6 +22,7 @@ from tests.support.network import (
     RESET,
     STALL,
     Answer,
+    Break,
     Network,
     Sent,
     chunked,
@@ -376,8 +377,8 @@ def test_the_ordinary_stream_never_looks_finished_after_a_failure():
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_async_stream_never_looks_finished_after_a_failure(backend):
     """After an error, an early close or a cancellation the next step is an error, not the end."""
-    cut = [*chunked(b"abc", end=False), RESET]
-    stalled = [*chunked(b"abc", end=False), STALL]
+    cut: list[bytes | Break] = [*chunked(b"abc", end=False), RESET]
+    stalled: list[bytes | Break] = [*chunked(b"abc", end=False), STALL]
     network = Network([cut, chunked(b"abc", b"def"), stalled])
 
     async def main():
