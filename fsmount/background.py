@@ -4,11 +4,17 @@ In this order: systemd's automount expects the mount from its own process group,
 comes after mounting; and no thread may be running at the fork.
 """
 
+import contextlib
 import os
+import signal
 import stat
 import sys
 from pathlib import Path
 from typing import NoReturn
+
+from fsmount.errors import FsmountError
+from fsmount.mountpoint import detach, find_mount, look
+from fsmount.signals import handle, wanted_end_signals
 
 _READY = b"\x00"
 
@@ -23,15 +29,18 @@ class Readiness:
         """Tell the parent that the mount answers; it returns then."""
         self._send(_READY)
 
-    def failed(self, message: str) -> None:
-        """Tell the parent what went wrong; it prints that and exits with 1."""
-        self._send(message.encode(errors="replace"))
+    def failed(self, message: str) -> bool:
+        """Tell the parent what went wrong, for it to print; say whether there was one to tell."""
+        return self._send(message.encode(errors="replace"))
 
-    def _send(self, data: bytes) -> None:
-        if self._fd is not None:
-            os.write(self._fd, data)
-            os.close(self._fd)
-            self._fd = None
+    def _send(self, data: bytes) -> bool:
+        if self._fd is None:
+            return False
+        fd, self._fd = self._fd, None
+        with contextlib.suppress(OSError):  # the parent was killed; the mount is good all the same
+            os.write(fd, data)
+        os.close(fd)
+        return True
 
 
 def fork_to_background(mountpoint: Path, log_path: Path) -> Readiness:
@@ -43,26 +52,62 @@ def fork_to_background(mountpoint: Path, log_path: Path) -> Readiness:
     read_fd, write_fd = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    if os.fork():
+    child = os.fork()
+    if child:
         os.close(write_fd)
-        _wait_for_child(read_fd, mountpoint)
+        _wait_for_child(child, read_fd, mountpoint)
     os.close(read_fd)
     os.setsid()
     os.chdir("/")
-    _leave_terminal(log_path)
-    return Readiness(write_fd)
+    readiness = Readiness(write_fd)
+    try:
+        _leave_terminal(log_path)
+    except OSError as error:
+        readiness.failed(f"{log_path} can't be written: {error.strerror}")
+        raise
+    return readiness
 
 
-def _wait_for_child(read_fd: int, mountpoint: Path) -> NoReturn:
+def _wait_for_child(child: int, read_fd: int, mountpoint: Path) -> NoReturn:
+    """Wait until the child is ready or gone, and exit; the mount is the child's, whatever goes wrong here."""
+    code = 1
+    try:
+        code = _outcome(child, read_fd, mountpoint)
+    finally:
+        os._exit(code)
+
+
+def _outcome(child: int, read_fd: int, mountpoint: Path) -> int:
+    def pass_on(number: int, _frame: object) -> None:  # whoever wants us to end means the mount
+        _kill(child, number)
+        os._exit(128 + number)
+
+    handle(wanted_end_signals(), pass_on)
     message = b""
     while part := os.read(read_fd, 65536):
         message += part
     if message == _READY:
-        os.statvfs(mountpoint)  # the proof that it answers, from a process that may wait for it
-        os._exit(0)
-    text = message.decode(errors="replace") or "the mount process ended before it was ready"
-    os.write(2, f"fsmount: {text}\n".encode())
-    os._exit(1)
+        if look(mountpoint) == 0:
+            return 0
+        _kill(child, signal.SIGTERM)
+        message = f"the mount on {mountpoint} does not answer, so it was ended".encode()
+    elif not message:
+        message = b"the mount process ended before it was ready"
+        _clear(mountpoint)
+    os.write(2, b"fsmount: " + message + b"\n")
+    return 1
+
+
+def _kill(child: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, number)
+
+
+def _clear(mountpoint: Path) -> None:
+    """Take away what a child that was killed left mounted."""
+    with contextlib.suppress(FsmountError):
+        if find_mount(mountpoint):
+            detach(mountpoint)
 
 
 def _leave_terminal(log_path: Path) -> None:

@@ -1,150 +1,209 @@
 """One mount from beginning to end: check, mount, go to the background, serve, end.
 
-Everything that touches the kernel's side or the process as a whole is here: signals, readiness, limits.
+Here is what concerns the process as a whole: the order of things, signals, readiness, limits.
 """
 
 import contextlib
+import dataclasses
 import logging
+import math
 import os
 import resource
 import signal
-import tempfile
+import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import pyfuse3
 import trio
 
+import client
+from fsmount import connection
 from fsmount.assembly import Built, open_filesystem
+from fsmount.attach import Attachment, source_of
 from fsmount.background import Readiness, fork_to_background
 from fsmount.boundary import Boundary
 from fsmount.case import Case, CaseLock, case_path
 from fsmount.config import MountSettings, read_ids
-from fsmount.errors import CaseLockedError, FsmountError, MountError
-from fsmount.mountpoint import (
-    FS_TYPE,
-    check_outside,
-    connection_setting,
-    detach,
-    find_mount,
-    mounts,
-    prepare,
-)
+from fsmount.errors import CaseLockedError, FsmountError
+from fsmount.mountpoint import FS_TYPE, check_outside, mounts, prepare, resolve
 from fsmount.operations import Operations, Owner, correct, serve
+from fsmount.signals import hold_back, ignore, let_through, unfreezing, wanted_end_signals
 
 log = logging.getLogger(__name__)
 
 # pyfuse3 starts a worker for each waiting request: with its default of 99, as many hanging opens would
 # keep everybody else's stat waiting.
 _MAX_TASKS = 500
-_MAX_BACKGROUND = 64  # reads that the kernel admits at once; 12 without this
-_UNFREEZE_S = 2.0
 _GRACE_S = 3.0  # for requests under way when the end is asked for
 _HARD_END_S = 16.0  # the whole end, whatever hangs
+_LOOK_S = 1.0  # how often the connection is looked at
 _SHARE_OF_KERNEL_TIMEOUT = 0.6
 _LOCK_WAIT_S = 20.0  # for an unmounted mount of the same case to end
-_END_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def run(settings: MountSettings) -> int:
     """Mount a case and serve it; return the exit code.
 
     In the background the caller's process exits once the mount answers.
-    Errors: FsmountError before the mount is there.
+    Errors: FsmountError before the mount is there, and what ended it in the foreground.
     """
     os.umask(0o077)  # whatever is written belongs to the case
+    settings = dataclasses.replace(settings, mountpoint=resolve(settings.mountpoint))
+    directory = case_path(settings.case, os.environ)
     prepare(settings.mountpoint)
-    case = Case.open(case_path(settings.case, os.environ))
-    check_outside(settings.mountpoint, case_directory=case.path, working_directory=_cwd(settings))
+    check_outside(settings.mountpoint, case_directory=directory)
+    case = Case.open(directory)
     ids = _ids_of(settings)
-    lock = _lock(case, settings)
+    _leave_mountpoint(settings.mountpoint)
     _raise_open_files_limit()
+    with _lock(case, settings) as lock:
+        return _mount_and_serve(settings, case, lock, ids)
+
+
+def _mount_and_serve(settings: MountSettings, case: Case, lock: CaseLock, ids: list[str]) -> int:
+    signals = wanted_end_signals()
+    hold_back(signals)
     operations = Operations(Owner(settings.uid, settings.gid, settings.umask))
-    _mount(operations, settings, case)
+    attachment = Attachment(operations, settings, case.name)
+    readiness = Readiness(None)
     try:
-        readiness = _background(settings, case, lock)
-        session = _Session(settings, case, operations, readiness)
-        return session.run(ids)
+        with contextlib.closing(attachment):
+            if not settings.foreground:
+                readiness = fork_to_background(settings.mountpoint, case.path / "mount.log")
+                lock.describe(_purpose(settings))  # by the child's pid from now on
+            return _Session(settings, case, operations, attachment, readiness).run(ids)
+    except Exception as group:
+        error = _first(group)
+        if readiness.failed(_line_of(error)):  # who started us prints it; nothing is mounted by now
+            log.debug("ended before it was ready", exc_info=error)
+            return 1
+        raise error from None
     finally:
-        lock.release()
+        ignore(signals)
 
 
 class _Session:
     """The mounted process."""
 
     def __init__(
-        self, settings: MountSettings, case: Case, operations: Operations, readiness: Readiness
+        self,
+        settings: MountSettings,
+        case: Case,
+        operations: Operations,
+        attachment: Attachment,
+        readiness: Readiness,
     ) -> None:
         self._settings = settings
         self._case = case
         self._operations = operations
+        self._attachment = attachment
         self._readiness = readiness
         self._timeout_s = effective_timeout_s(settings.timeout_s)
+        self._work = trio.CancelScope()  # what an end signal interrupts after its grace
         self._end_was_asked = False
+        self._was_cut = False
+        self._watchdog: threading.Timer | None = None
 
     def run(self, ids: list[str]) -> int:
-        """Serve until the end and unmount, whatever happens."""
-        try:
-            with _unfreezing():
-                trio.run(self._serve, ids)
-        except BaseException as group:
-            error = _first(group)
-            self._readiness.failed(str(error))
-            raise error from None
-        finally:
-            for number in _END_SIGNALS:  # the end is under way; a second Ctrl-C must not spoil it
-                signal.signal(number, signal.SIG_IGN)
-            pyfuse3.close(unmount=True)
-        return self._verdict()
+        """Serve until the end and return the exit code; the mount is gone from the tree by then."""
+        with unfreezing():
+            trio.run(self._serve, ids)
+        if self._was_cut:
+            log.error(
+                "the kernel cut the connection of the mount; it was unmounted. Mount it again"
+            )
+        return 1 if self._was_cut or self._attachment.is_left_behind else 0
 
     async def _serve(self, ids: list[str]) -> None:
-        settings = self._settings
-        async with open_filesystem(
-            settings, self._case, timeout_s=self._timeout_s, ids=ids
-        ) as built:
-            boundary = Boundary(self._timeout_s)
-            self._operations.attach(built.filesystem, boundary)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(boundary.watch_callers)
-                nursery.start_soon(_correct_kernel, built)
-                await nursery.start(self._wait_for_signals, nursery.cancel_scope)
-                nursery.start_soon(self._announce)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._wait_for_signals)
+            with self._work:  # a long start is interrupted as well
+                async with open_filesystem(
+                    self._settings, self._case, timeout_s=self._timeout_s, ids=ids
+                ) as built:
+                    self._work.deadline = math.inf  # what was opened is closed in order
+                    await self._answer_until_end(built)
+            nursery.cancel_scope.cancel()
+
+    async def _answer_until_end(self, built: Built) -> None:
+        """Answer the kernel; at the end take the mount away first, so that nobody waits for the rest."""
+        try:
+            await self._answer(built)
+        finally:
+            self._end_hard_in_time()
+            self._was_cut = not self._end_was_asked and self._attachment.is_mounted
+            self._attachment.detach()
+
+    async def _answer(self, built: Built) -> None:
+        boundary = Boundary(self._timeout_s)
+        self._operations.attach(built.filesystem, boundary)
+        async with trio.open_nursery() as nursery:
+            self._work = nursery.cancel_scope
+            if self._end_was_asked:
+                return
+            nursery.start_soon(boundary.watch_callers)
+            nursery.start_soon(_correct_kernel, built)
+            nursery.start_soon(self._watch_connection, nursery.cancel_scope)
+            nursery.start_soon(self._announce)
+            try:
                 await serve(_MAX_TASKS)
-                nursery.cancel_scope.cancel()
+            except ExceptionGroup as group:
+                if not self._attachment.is_lost:
+                    raise
+                log.debug("the connection ended", exc_info=group)
+            nursery.cancel_scope.cancel()
 
     async def _announce(self) -> None:
         """Say that the mount answers; the loop runs by now."""
-        mounted = find_mount(self._settings.mountpoint)
-        if mounted:
-            connection_setting(mounted, "max_background", _MAX_BACKGROUND)
-            connection_setting(mounted, "congestion_threshold", _MAX_BACKGROUND * 3 // 4)
+        self._attachment.tune()
         log.info("mounted case %s at %s", self._case.name, self._settings.mountpoint)
         self._readiness.ready()
 
-    async def _wait_for_signals(
-        self, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
-    ) -> None:
+    async def _watch_connection(self, scope: trio.CancelScope) -> None:
+        """Give up what is under way once nobody can be answered; the library would wait for it."""
+        while True:
+            await trio.sleep(_LOOK_S)
+            if self._attachment.is_lost:
+                scope.cancel()
+
+    async def _wait_for_signals(self, *, task_status: trio.TaskStatus[None]) -> None:
         """End the mount when asked to: at once for new requests, with some grace for those under way."""
-        with trio.open_signal_receiver(*_END_SIGNALS) as signals:
+        numbers = wanted_end_signals()
+        with trio.open_signal_receiver(*numbers) as signals:
+            let_through(numbers)
             task_status.started()
             async for number in signals:
                 log.info("ending on %s", signal.Signals(number).name)
                 if not self._end_was_asked:
                     self._end_was_asked = True
-                    _end_hard_after(_HARD_END_S, self._settings.mountpoint)
-                    scope.deadline = trio.current_time() + _GRACE_S
-                    pyfuse3.terminate()
+                    self._end_hard_in_time()
+                    self._work.deadline = trio.current_time() + _GRACE_S
+                    self._attachment.stop_answering()
 
-    def _verdict(self) -> int:
-        """Return the exit code: a mount that ended by itself, though still mounted, was cut off."""
-        mounted = find_mount(self._settings.mountpoint)
-        if self._end_was_asked or mounted is None or mounted.source != self._case.name:
-            return 0
-        detach(self._settings.mountpoint)
-        log.error("the kernel cut the connection of the mount; it was unmounted. Mount it again")
-        return 1
+    def _end_hard_in_time(self) -> None:
+        """End the process if its clean end takes too long; a mount that nobody serves hangs its readers."""
+
+        def end() -> None:
+            log.error("the clean end took longer than %.0f s; ending hard", _HARD_END_S)
+            self._attachment.detach()
+            os._exit(1)
+
+        if self._watchdog is None:
+            self._watchdog = threading.Timer(_HARD_END_S, end)
+            self._watchdog.daemon = True
+            self._watchdog.start()
+
+
+def effective_timeout_s(timeout_s: float) -> float:
+    """Return a timeout that stays well below the kernel's own, which would abort the whole mount."""
+    kernels_s = connection.request_timeout_s()
+    longest_s = math.inf if kernels_s is None else kernels_s * _SHARE_OF_KERNEL_TIMEOUT
+    if timeout_s > longest_s:
+        log.info(
+            "--timeout is taken as %g s: the kernel allows requests %g s", longest_s, kernels_s
+        )
+    return min(timeout_s, longest_s)
 
 
 def _lock(case: Case, settings: MountSettings) -> CaseLock:
@@ -152,14 +211,16 @@ def _lock(case: Case, settings: MountSettings) -> CaseLock:
     deadline = time.monotonic() + _LOCK_WAIT_S
     while True:
         try:
-            return case.lock(f"mounted at {settings.mountpoint}")
+            return case.lock(_purpose(settings))
         except CaseLockedError:
-            is_mounted = any(
-                mount.fs_type == FS_TYPE and mount.source == case.name for mount in mounts()
-            )
-            if is_mounted or time.monotonic() > deadline:
+            names = [mount.source for mount in mounts() if mount.fs_type == FS_TYPE]
+            if source_of(case.name) in names or time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
+
+
+def _purpose(settings: MountSettings) -> str:
+    return f"mounted at {settings.mountpoint}"
 
 
 def _ids_of(settings: MountSettings) -> list[str]:
@@ -171,68 +232,16 @@ def _ids_of(settings: MountSettings) -> list[str]:
     return ids
 
 
-def effective_timeout_s(timeout_s: float) -> float:
-    """Return a timeout that stays well below the kernel's own, which would abort the whole mount."""
-    try:
-        kernels_s = int(Path("/proc/sys/fs/fuse/max_request_timeout").read_text())
-    except (OSError, ValueError):
-        return timeout_s
-    return min(timeout_s, kernels_s * _SHARE_OF_KERNEL_TIMEOUT) if kernels_s else timeout_s
+def _leave_mountpoint(mountpoint: Path) -> None:
+    """Make sure that nothing in this process looks below the mountpoint: it would wait for itself.
 
-
-def mount_options(settings: MountSettings, case: Case) -> set[str]:
-    """Return the options of mount(2); the kernel itself refuses writing without --allow-delete."""
-    name = case.name.encode("ascii", "replace").decode().replace("\\", "\\\\").replace(",", "\\,")
-    options = {f"fsname={name}", "subtype=fsmount", "default_permissions"}
-    options |= {"nosuid", "nodev", "noexec", "noatime"}
-    if not settings.allow_delete:
-        options.add("ro")
-    if settings.allow_other:
-        options.add("allow_other")
-    return options
-
-
-def _mount(operations: Operations, settings: MountSettings, case: Case) -> None:
-    """Mount, with what libfuse or fusermount3 say on stderr as the error's reason."""
-    _check_allow_other(settings)
-    with tempfile.TemporaryFile() as said:
-        saved = os.dup(2)
-        os.dup2(said.fileno(), 2)
-        try:
-            pyfuse3.init(operations, str(settings.mountpoint), mount_options(settings, case))
-        except (RuntimeError, OSError) as error:
-            said.seek(0)
-            reason = " ".join(said.read().decode(errors="replace").split()) or str(error)
-            raise MountError(
-                f"can't mount on {settings.mountpoint}: {reason}; is /dev/fuse there and permitted?"
-            ) from error
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-
-
-def _check_allow_other(settings: MountSettings) -> None:
-    if not settings.allow_other or os.geteuid() == 0:
-        return
-    with contextlib.suppress(OSError):
-        for line in Path("/etc/fuse.conf").read_text().splitlines():
-            if line.strip() == "user_allow_other":
-                return
-    raise MountError(
-        "--allow-other needs a line user_allow_other in /etc/fuse.conf; ask root to add it"
-    )
-
-
-def _background(settings: MountSettings, case: Case, lock: CaseLock) -> Readiness:
-    if settings.foreground:
-        return Readiness(None)
-    readiness = fork_to_background(settings.mountpoint, case.path / "mount.log")
-    lock.describe(f"mounted at {settings.mountpoint}")  # by the child's pid from now on
-    return readiness
-
-
-def _cwd(settings: MountSettings) -> Path | None:
-    return Path.cwd() if settings.foreground else None
+    Who mounts over the directory he stands in has it as working directory and, with `python -m`, as the
+    first place that modules are imported from.
+    """
+    sys.path[:] = [
+        place for place in sys.path if not Path(os.path.realpath(place)).is_relative_to(mountpoint)
+    ]
+    os.chdir("/")
 
 
 def _raise_open_files_limit() -> None:
@@ -242,39 +251,12 @@ def _raise_open_files_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-@contextlib.contextmanager
-def _unfreezing() -> Iterator[None]:
-    """Interrupt a read of /dev/fuse that blocks the whole loop, every few seconds.
-
-    The library waits until a request is there and then reads it, blocking; a request whose caller was
-    killed in between is gone by then, and the read waits for the next one. A signal ends that wait.
-    """
-    previous = signal.signal(signal.SIGALRM, lambda _number, _frame: None)
-    signal.setitimer(signal.ITIMER_REAL, _UNFREEZE_S, _UNFREEZE_S)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-
-
-def _end_hard_after(limit_s: float, mountpoint: Path) -> None:
-    """End the process if its clean end takes too long; a mount that nobody serves hangs its readers."""
-
-    def end() -> None:
-        log.error("the clean end took longer than %.0f s; ending hard", limit_s)
-        with contextlib.suppress(FsmountError):
-            detach(mountpoint)
-        os._exit(1)
-
-    timer = threading.Timer(limit_s, end)
-    timer.daemon = True
-    timer.start()
-
-
 async def _correct_kernel(built: Built) -> None:
     async for stale in built.stale:
-        await trio.to_thread.run_sync(correct, stale, abandon_on_cancel=True)
+        try:
+            await trio.to_thread.run_sync(correct, stale, abandon_on_cancel=True)
+        except Exception:  # a name shown for too long is no reason to end the mount
+            log.exception("can't correct what the kernel believes of %r, please report it", stale)
 
 
 def _first(error: BaseException) -> BaseException:
@@ -282,3 +264,10 @@ def _first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def _line_of(error: BaseException) -> str:
+    """Return an error as one line, for a person who sees no log."""
+    is_known = isinstance(error, FsmountError | client.ComplianceError | OSError)
+    kind = "" if is_known else f"unexpected {type(error).__name__}, please report it: "
+    return kind + " ".join(str(error).split())

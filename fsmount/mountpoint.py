@@ -1,7 +1,7 @@
 """Mountpoints: may something be mounted here, is there a dead mount in the way, take a mount away.
 
-What is mounted where is read from /proc/self/mountinfo, never by touching a mount: a dead or hanging one
-would hang its visitor.
+What is mounted where is read from /proc/self/mountinfo. A mount that hangs would hang its visitor, beyond
+the reach of `kill -9`, so the rare look at one is taken by another process, with a time limit.
 """
 
 import contextlib
@@ -10,29 +10,53 @@ import dataclasses
 import errno
 import logging
 import os
+import re
+import select
+import signal
 import subprocess
+import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
+from fsmount import connection
 from fsmount.errors import MountError
 
 log = logging.getLogger(__name__)
 
 FS_TYPE = "fuse.fsmount"
+_AUTOMOUNTER = "autofs"
 _MNT_DETACH = 2
-_CONNECTIONS = Path("/sys/fs/fuse/connections")
-_GONE_WAIT_S = 20.0
+_DEAD = frozenset({errno.ENOTCONN, errno.ECONNABORTED})
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+_LOOK = (
+    "import os, sys\ntry: os.statvfs(sys.argv[1])\nexcept OSError as error: sys.exit(error.errno)\n"
+)
+_LOOK_S = 5.0
+_LAZY_S = 5.0  # programs with files open may finish for so long after an unmount
+_END_S = 20.0  # for the serving process to end then; its own clean end is shorter
 _POLL_S = 0.05
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mounted:
-    """One line of the mount table; `minor` is the number of its FUSE connection."""
+    """One line of the mount table; `number` is that of its FUSE connection."""
 
     path: str
     fs_type: str
     source: str
-    minor: int
+    number: int
+
+
+def resolve(path: Path) -> Path:
+    """Return a mountpoint as the mount table has it: absolute, without links; does not touch a mount."""
+    for _ in range(40):  # as many links as the kernel follows
+        directory, name = os.path.split(os.path.abspath(path))
+        path = Path(os.path.realpath(directory)) / name
+        if find_mount(path) or not path.is_symlink():
+            break
+        path = path.parent / os.readlink(path)
+    return path
 
 
 def mounts() -> list[Mounted]:
@@ -42,9 +66,22 @@ def mounts() -> list[Mounted]:
 
 
 def find_mount(path: Path) -> Mounted | None:
-    """Return the topmost mount on exactly this path."""
+    """Return the topmost mount on exactly this path, which is as `resolve` returns it."""
     wanted = os.path.abspath(path)
     return next((mount for mount in reversed(mounts()) if mount.path == wanted), None)
+
+
+def look(path: Path, limit_s: float = _LOOK_S) -> int | None:
+    """Ask a file system whether it answers: 0, its errno, or None when it did not within the limit."""
+    command = [sys.executable, "-I", "-S", "-c", _LOOK, os.fspath(path)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        return process.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it is freed when the mount ends
+            process.wait(1)
+        return None
 
 
 def prepare(mountpoint: Path) -> None:
@@ -52,31 +89,17 @@ def prepare(mountpoint: Path) -> None:
 
     Errors: MountError, saying what to do.
     """
-    try:
-        entries = os.listdir(mountpoint)
-    except FileNotFoundError:
-        raise MountError(
-            f"the mountpoint {mountpoint} does not exist; make it: mkdir {mountpoint}"
-        ) from None
-    except NotADirectoryError:
-        raise MountError(
-            f"the mountpoint {mountpoint} is not a directory; name one that is empty"
-        ) from None
-    except OSError as error:
-        if error.errno != errno.ENOTCONN:
+    while mounted := find_mount(mountpoint):
+        if mounted.fs_type == _AUTOMOUNTER:  # it waits for exactly this mount
+            break
+        if mounted.fs_type != FS_TYPE or look(mountpoint) not in _DEAD:
             raise MountError(
-                f"the mountpoint {mountpoint} can't be used: {error.strerror}"
-            ) from error
-        _clear_dead(mountpoint)
-        prepare(mountpoint)
-        return
-    mounted = find_mount(mountpoint)
-    if mounted:
-        raise MountError(
-            f"{mounted.source} ({mounted.fs_type}) is mounted on {mountpoint} already;"
-            f" unmount it first: {_unmount_hint(mounted, mountpoint)}"
-        )
-    if entries:
+                f"{mounted.source} ({mounted.fs_type}) is mounted on {mountpoint} already;"
+                f" unmount it first: {_unmount_hint(mounted)}"
+            )
+        detach(mountpoint)
+        log.warning("cleared the dead mount of %s from %s", mounted.source, mountpoint)
+    if _entries(mountpoint):
         raise MountError(f"the mountpoint {mountpoint} is not empty; name an empty directory")
 
 
@@ -85,29 +108,39 @@ def check_outside(mountpoint: Path, **needed: Path | None) -> None:
 
     Errors: MountError.
     """
-    inside = os.path.realpath(mountpoint)
+    covered = Path(os.path.realpath(mountpoint))
     for what, path in needed.items():
-        if path is not None and os.path.realpath(path).startswith((inside + os.sep, inside + "\0")):
+        if path is not None and Path(os.path.realpath(path)).is_relative_to(covered):
             raise MountError(
-                f"the {what.replace('_', ' ')} {path} lies under the mountpoint {mountpoint};"
-                " keep it elsewhere"
+                f"the {what.replace('_', ' ')} {path} would be hidden by a mount on {mountpoint};"
+                " name another directory for one of them"
             )
 
 
 def unmount(mountpoint: Path) -> None:
     """Take a mount of ours away, also a dead, hanging or busy one, and wait until its process has ended.
 
+    Programs with files open get a few seconds to finish.
     Errors: MountError when nothing of ours is mounted there, or it can't be unmounted.
     """
+    mountpoint = resolve(mountpoint)
     mounted = find_mount(mountpoint)
     if mounted is None:
         raise MountError(f"nothing is mounted on {mountpoint}")
     if mounted.fs_type != FS_TYPE:
         raise MountError(
-            f"what is mounted on {mountpoint} is {mounted.fs_type}, not a mount of fsmount"
+            f"what is mounted on {mountpoint} is {mounted.fs_type}, not a mount of fsmount;"
+            f" to unmount it all the same: {_unmount_hint(mounted)}"
         )
-    detach(mountpoint)
-    _wait_gone(mounted)
+    processes = _open_processes(connection.servers(mounted.number))
+    is_dead = not processes and look(mountpoint) in _DEAD
+    try:
+        detach(mountpoint)
+        if not is_dead:
+            _end(mounted, processes)
+    finally:
+        for pidfd in processes.values():
+            os.close(pidfd)
 
 
 def detach(mountpoint: Path) -> None:
@@ -130,52 +163,68 @@ def detach(mountpoint: Path) -> None:
         raise MountError(f"{path} can't be unmounted: {' '.join(done.stderr.split())}")
 
 
-def connection_setting(mounted: Mounted, name: str, value: int) -> bool:
-    """Set one number of a FUSE connection, where that is permitted; say whether it was."""
+def _entries(mountpoint: Path) -> list[str]:
     try:
-        (_CONNECTIONS / str(mounted.minor) / name).write_text(str(value))
-    except OSError:
-        return False
+        return os.listdir(mountpoint)
+    except FileNotFoundError:
+        problem = f"does not exist; make it: mkdir {mountpoint}"
+    except NotADirectoryError:
+        problem = "is not a directory; name one that is empty"
+    except OSError as error:
+        problem = f"can't be used: {error.strerror}"
+    raise MountError(f"the mountpoint {mountpoint} {problem}")
+
+
+def _end(mounted: Mounted, processes: dict[int, int]) -> None:
+    """Wait for the processes behind a mount that is out of the tree; ask them to end, if it takes long."""
+    if _wait_ended(mounted, processes.values(), _LAZY_S):
+        return
+    for pid, pidfd in processes.items():
+        log.info("programs still use the mount; ending its process %d all the same", pid)
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+    if not _wait_ended(mounted, processes.values(), _END_S):
+        connection.abort(mounted.number)  # at least nobody waits for it any longer
+        pids = ", ".join(map(str, processes)) or "unknown"
+        log.warning("the process behind the mount (%s) did not end; look at it, or kill it", pids)
+
+
+def _open_processes(pids: Iterable[int]) -> dict[int, int]:
+    """Return a descriptor for each process, so that it can't be mistaken for another one later."""
+    processes = {}
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            processes[pid] = os.pidfd_open(pid)
+    return processes
+
+
+def _wait_ended(mounted: Mounted, pidfds: Iterable[int], limit_s: float) -> bool:
+    """Wait for the end of the processes, or, where none is known, of the connection."""
+    deadline = time.monotonic() + limit_s
+    running = set(pidfds)
+    is_known = bool(running)
+    while running if is_known else connection.exists(mounted.number):
+        if time.monotonic() > deadline:
+            return False
+        ended, _, _ = select.select(running, (), (), _POLL_S)
+        running.difference_update(ended)
     return True
 
 
-def _clear_dead(mountpoint: Path) -> None:
-    mounted = find_mount(mountpoint)
-    if mounted is None or mounted.fs_type != FS_TYPE:
-        raise MountError(
-            f"a dead mount ({mounted.fs_type if mounted else 'unknown'}) is on {mountpoint};"
-            f" unmount it first: fusermount3 -uz {mountpoint}"
-        )
-    detach(mountpoint)
-    log.warning("cleared the dead mount of %s from %s", mounted.source, mountpoint)
-
-
-def _wait_gone(mounted: Mounted) -> None:
-    """Wait until the kernel has let the connection go, which happens when its process has ended."""
-    connection = _CONNECTIONS / str(mounted.minor)
-    deadline = time.monotonic() + _GONE_WAIT_S
-    while connection.exists() and time.monotonic() < deadline:
-        time.sleep(_POLL_S)
-    with contextlib.suppress(OSError):
-        if connection.exists():
-            log.warning(
-                "programs still have files open in the mount; it ends with the last of them"
-            )
-
-
-def _unmount_hint(mounted: Mounted, mountpoint: Path) -> str:
-    return f"fsmount unmount {mountpoint}" if mounted.fs_type == FS_TYPE else f"umount {mountpoint}"
+def _unmount_hint(mounted: Mounted) -> str:
+    if mounted.fs_type == FS_TYPE:
+        return f"fsmount unmount {mounted.path}"
+    command = "fusermount3 -uz" if mounted.fs_type.startswith("fuse") else "umount"
+    return f"{command} {mounted.path}"
 
 
 def _parse(line: str) -> Mounted:
     fields = line.split(" ")
     fs_type, source = fields[fields.index("-") + 1 :][:2]
-    minor = int(fields[2].partition(":")[2])
-    return Mounted(_unescaped(fields[4]), fs_type, _unescaped(source), minor)
+    number = int(fields[2].partition(":")[2])
+    return Mounted(_unescaped(fields[4]), _unescaped(fs_type), _unescaped(source), number)
 
 
 def _unescaped(text: str) -> str:
-    """Undo the octal escapes of the mount table."""
-    for escape, character in ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")):
-        text = text.replace(escape, character)
-    return text
+    """Undo the octal escapes of the mount table; they stand for ASCII characters only."""
+    return _ESCAPE.sub(lambda escape: chr(int(escape[1], 8)), text)

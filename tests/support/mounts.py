@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fsmount.mountpoint import detach, find_mount
+from fsmount import connection
+from fsmount.mountpoint import FS_TYPE, Mounted, detach, find_mount
 
 _CONNECTIONS = Path("/sys/fs/fuse/connections")
 _START_S = 15.0
@@ -49,34 +50,59 @@ def run(
     timeout_s: float = _TOOL_S,
     stdin: bytes | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a tool with a time limit and return what it said; its exit code is the test's business."""
-    return subprocess.run(
+    """Run a tool with a time limit and return what it said; its exit code is the test's business.
+
+    A tool that can't even be killed is left behind, to be freed when the mount is cleaned up.
+    """
+    process = subprocess.Popen(
         [os.fspath(word) for word in command],
         cwd=cwd,
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        capture_output=True,
-        timeout=timeout_s,
+        stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         env=_ENVIRONMENT,
-        check=False,
     )
+    try:
+        stdout, stderr = process.communicate(stdin, timeout_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=2)
+        raise
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 def shell(
     script: str, *, cwd: Path, timeout_s: float = _TOOL_S
 ) -> subprocess.CompletedProcess[str]:
     """Run a shell script as a person would type it, with a time limit."""
-    return subprocess.run(
-        ["bash", "-c", script],
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=timeout_s,
-        env=_ENVIRONMENT,
-        text=True,
-        errors="surrogateescape",
-        check=False,
-    )
+    done = run(["bash", "-c", script], cwd=cwd, timeout_s=timeout_s)
+    stdout, stderr = (text.decode(errors="surrogateescape") for text in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(done.args, done.returncode, stdout, stderr)
+
+
+def state_of(pid: int) -> str:
+    """Return a process's state letter; "" when it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""
+
+
+def wait_until(is_so: Callable[[], object], *, within_s: float) -> float:
+    """Wait for something to become true and return how long that took; fail when it takes longer."""
+    started = time.monotonic()
+    while not is_so():
+        assert time.monotonic() - started < within_s, f"it was not so within {within_s} s"
+        time.sleep(0.02)
+    return time.monotonic() - started
+
+
+def free(mountpoint: Path) -> None:
+    """Take away whatever mount of ours is there, and free everyone who waits in it."""
+    while mounted := find_mount(mountpoint):
+        assert mounted.fs_type == FS_TYPE
+        connection.abort(mounted.number)
+        detach(mountpoint)
 
 
 class MountedProcess:
@@ -100,6 +126,8 @@ class MountedProcess:
         self._key = key
         self._log_path = case.parent / f"{case.name}.{time.monotonic_ns()}.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self.may_end_with = {0}
+        self._left_behind: Mounted | None = None
 
     @property
     def pid(self) -> int:
@@ -115,18 +143,31 @@ class MountedProcess:
     def __enter__(self) -> Self:
         require_fuse()
         self.path.mkdir(exist_ok=True)
+        self.start()
+        try:
+            wait_until(self._is_up, within_s=_START_S)
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    def start(self) -> None:
+        """Start the process, without waiting for its mount."""
+        options = list(self.options)
         if self._key is not None:
             key_file = self.case.parent / "key"
             key_file.touch(mode=0o600)
             key_file.write_text(self._key + "\n")
-            self.options += ["--key-file", str(key_file)]
+            options += ["--key-file", str(key_file)]
         command = [sys.executable, "-m", "fsmount", "mount", str(self.case), str(self.path), "-f"]
         with self._log_path.open("wb") as log:
             self._process = subprocess.Popen(
-                [*command, *self.options], stdin=subprocess.DEVNULL, stderr=log, env=_ENVIRONMENT
+                # As at a terminal, even if the tests run under nohup or in the background of a script.
+                ["env", "--default-signal=HUP,INT", *command, *options],
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+                env=_ENVIRONMENT,
             )
-        self._wait_until_up()
-        return self
 
     def __exit__(
         self,
@@ -136,8 +177,10 @@ class MountedProcess:
     ) -> None:
         code = self.end()
         if error is None:
-            assert code in {0, -signal.SIGKILL}, f"the mount ended with {code}:\n{self.log}"
-            assert not find_mount(self.path), "the mount was left behind"
+            expected = self.may_end_with
+            assert code in expected, f"the mount ended with {code}, not {expected}:\n{self.log}"
+            is_dead = -signal.SIGKILL in expected
+            assert is_dead or not self._left_behind, "the mount was left behind"
             self._check_log()
 
     def end(self) -> int:
@@ -148,13 +191,28 @@ class MountedProcess:
         try:
             return self._process.wait(_END_S)
         except subprocess.TimeoutExpired:
-            return self._process.wait(5)
+            free(self.path)
+            self._process.kill()
+            return self._process.wait(10)
         finally:
-            self._clean_up()
+            self._left_behind = find_mount(self.path)
+            free(self.path)
+
+    def wait(self, *, within_s: float) -> int:
+        """Wait for the process to end by itself and return its exit code; fail when it takes longer."""
+        assert self._process is not None
+        return self._process.wait(within_s)
+
+    def abort(self) -> None:
+        """Cut the connection, as the kernel does to a server that does not answer."""
+        mounted = find_mount(self.path)
+        assert mounted is not None
+        assert connection.abort(mounted.number)
 
     def kill(self) -> None:
         """End the process as a crash would."""
         assert self._process is not None
+        self.may_end_with = {-signal.SIGKILL}
         self._process.kill()
         self._process.wait(10)
 
@@ -171,28 +229,11 @@ class MountedProcess:
         assert match is not None
         return int(match[1]) * 1024
 
-    def _wait_until_up(self) -> None:
+    def _is_up(self) -> bool:
         assert self._process is not None
-        deadline = time.monotonic() + _START_S
-        while "mounted case" not in self.log:
-            if self._process.poll() is not None:
-                raise AssertionError(
-                    f"the mount ended with {self._process.returncode}:\n{self.log}"
-                )
-            if time.monotonic() > deadline:
-                self._clean_up()
-                self._process.kill()
-                raise AssertionError(f"the mount was not there within {_START_S} s:\n{self.log}")
-            time.sleep(0.02)
-
-    def _clean_up(self) -> None:
-        mounted = find_mount(self.path)
-        if mounted is None:
-            return
-        abort = Path(f"/sys/fs/fuse/connections/{mounted.minor}/abort")
-        with contextlib.suppress(OSError):
-            abort.write_text("1")
-        detach(self.path)
+        code = self._process.poll()
+        assert code is None, f"the mount ended with {code}:\n{self.log}"
+        return "mounted case" in self.log
 
     def _check_log(self) -> None:
         loud = [line for line in self.log.splitlines() if line.startswith(("WARNING", "ERROR"))]
