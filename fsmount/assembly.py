@@ -17,13 +17,14 @@ import trio
 
 import client
 import fsmount
+from fsmount.answers import Rules, Stale
 from fsmount.case import Case
 from fsmount.catalog import Catalog
 from fsmount.config import MountSettings
 from fsmount.content import Contents
 from fsmount.custody import CustodyLog, iter_entries
 from fsmount.deletion import Deleter, Readers, unresolved
-from fsmount.filesystem import Filesystem, Rules, Stale
+from fsmount.filesystem import Filesystem
 from fsmount.inodes import Kind, inode_of
 from fsmount.service import Service
 from fsmount.status import Status

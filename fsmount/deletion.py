@@ -8,12 +8,16 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
+import trio
+
 import client
 from fsmount.callers import Caller, program_of
 from fsmount.errors import RefusedError
 from fsmount.service import Service
 
 log = logging.getLogger(__name__)
+
+_REMAINS_S = 10.0  # how long a deleted file's directory waits for `rm -r` to come to it
 
 OUTCOME_DELETED = "deleted"
 OUTCOME_ALREADY_GONE = "already gone"
@@ -68,6 +72,29 @@ class Readers:
     @staticmethod
     def _identity(caller: Caller) -> str:
         return program_of(caller.tid).identity
+
+
+class Remains:
+    """What the directories of just deleted files still show, so that `rm -r` can finish what it began."""
+
+    def __init__(self) -> None:
+        self._left: dict[int, tuple[set[bytes], float]] = {}
+
+    def leave(self, number: int, names: set[bytes]) -> None:
+        """Keep these names of file `number` for a while."""
+        self._left[number] = (names, trio.current_time() + _REMAINS_S)
+
+    def of(self, number: int) -> set[bytes] | None:
+        """Return the names that are left, to be taken from; None for a file that was not just deleted."""
+        names, until = self._left.get(number, (None, 0.0))
+        if names is not None and trio.current_time() > until:
+            self.clear(number)
+            return None
+        return names
+
+    def clear(self, number: int) -> None:
+        """Show nothing of it any more."""
+        self._left.pop(number, None)
 
 
 class Deleter:

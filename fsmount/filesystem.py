@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Sequence
 import trio
 
 import client
+from fsmount.answers import Absent, Counters, DirEntry, Opened, Rules, Stale, StatFs
 from fsmount.body import OpenContent
 from fsmount.callers import Caller, program_of
 from fsmount.catalog import Catalog, Entry
 from fsmount.content import Contents
-from fsmount.deletion import Deleter, Readers
+from fsmount.deletion import Deleter, Readers, Remains
 from fsmount.errors import (
     AbsentError,
     AccessRefusedError,
@@ -54,60 +55,7 @@ _STATUS_MEMORY_S = (
 )
 _FIXED = frozenset({ROOT, HIDDEN_DIR, STATUS})
 _PAGE_ENTRIES = 1000
-_REMAINS_S = 10.0  # how long a deleted file's directory waits for `rm -r` to come to it
 _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Absent:
-    """There is no such name, and the kernel may remember that for a while."""
-
-    entry_timeout_s: float
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class DirEntry:
-    """One line of a listing; `next_id` is where to go on after it."""
-
-    name: bytes
-    attributes: Attributes
-    next_id: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Opened:
-    """An open file; `keep_cache` says that the kernel's pages of it are still right."""
-
-    handle: Handle
-    keep_cache: bool
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class StatFs:
-    """What df asks for; the tree has no blocks of its own."""
-
-    files: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Rules:
-    """What this mount lets readers do.
-
-    Units: bytes. `verified_open_bytes` None: every file is served only once whole and verified.
-    """
-
-    allow_delete: bool = False
-    verified_open_bytes: int | None = 16 << 20
-    deny_programs: frozenset[str] = frozenset()
-
-
-@dataclasses.dataclass(slots=True)
-class Counters:
-    """What readers did since the mount began."""
-
-    opens: int = 0
-    denied_opens: int = 0
-    deleted: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -118,17 +66,6 @@ class _OpenBytes:
 
 
 _OpenFile = _OpenBytes | OpenContent
-
-# Something that the kernel still believes and should ask for again: a node's attributes, a name in the root.
-Stale = Inode | bytes
-
-
-@dataclasses.dataclass(slots=True)
-class _Remains:
-    """What a deleted file's directory still shows, so that `rm -r` can finish what it began."""
-
-    names: set[bytes]
-    until: float
 
 
 class Filesystem:
@@ -164,8 +101,7 @@ class Filesystem:
         self._view = View(contents, is_writable=rules.allow_delete)
         self._files: HandleTable[_OpenFile] = HandleTable()
         self._directories: HandleTable[Sequence[DirEntry] | None] = HandleTable()
-        # Deleted through this mount just now: the names that are left in the directory, until when.
-        self._remains: dict[int, _Remains] = {}
+        self._remains = Remains()
 
     @property
     def allows_delete(self) -> bool:
@@ -320,7 +256,7 @@ class Filesystem:
         if parent in _FIXED:
             raise RefusedError("only the content of a file can be deleted")
         number, _ = split(parent)
-        remains = self._remains_of(number)
+        remains = self._remains.of(number)
         if remains is not None:
             if name not in remains:
                 raise AbsentError("it has been deleted")
@@ -343,17 +279,16 @@ class Filesystem:
         entry = self._catalog.find(name.decode(errors="replace")) if parent == ROOT else None
         if entry is None:
             raise RefusedError("only directories of deleted files can be removed")
-        remains = self._remains_of(entry.number)
+        remains = self._remains.of(entry.number)
         if remains is None or remains:
             raise NotEmptyError(f"{entry.claude_file_id}: its content still exists")
-        del self._remains[entry.number]
+        self._remains.clear(entry.number)
 
     async def _delete(self, deleter: Deleter, entry: Entry, name: bytes, caller: Caller) -> None:
         record = entry.record.raw if entry.record else None
         await deleter.delete(entry.claude_file_id, record, caller)
         self.counters.deleted += 1
-        until = trio.current_time() + _REMAINS_S
-        self._remains[entry.number] = _Remains({META_NAME} - {name}, until)
+        self._remains.leave(entry.number, {META_NAME} - {name})
         await self._forget_entry(entry)
 
     async def forget(self, claude_file_id: str) -> None:
@@ -366,13 +301,6 @@ class Filesystem:
     async def _forget_entry(self, entry: Entry) -> None:
         await self._catalog.mark_deleted(entry.claude_file_id)
         await self._contents.discard(entry.claude_file_id)
-
-    def _remains_of(self, number: int) -> set[bytes] | None:
-        remains = self._remains.get(number)
-        if remains is not None and trio.current_time() > remains.until:
-            del self._remains[number]
-            return None
-        return remains.names if remains else None
 
     def _require_deleter(self) -> Deleter:
         if self._deleter is None:
@@ -409,7 +337,7 @@ class Filesystem:
             return Absent(ABSENT_S)
         claude_file_id = name.decode("ascii")
         entry = self._catalog.find(claude_file_id)
-        if entry and (entry.is_live or self._remains_of(entry.number) is not None):
+        if entry and (entry.is_live or self._remains.of(entry.number) is not None):
             return self._view.directory(entry)
         if self._service is None:
             return Absent(ABSENT_S)
@@ -421,12 +349,12 @@ class Filesystem:
 
     def _entry(self, number: int) -> Entry:
         entry = self._catalog.find_number(number)
-        if entry is None or not (entry.is_live or self._remains_of(number) is not None):
+        if entry is None or not (entry.is_live or self._remains.of(number) is not None):
             raise AbsentError("the file is gone")
         return entry
 
     def _has_name(self, entry: Entry, name: bytes) -> bool:
-        remains = self._remains_of(entry.number)
+        remains = self._remains.of(entry.number)
         return remains is None or name in remains
 
     async def _with_record(self, entry: Entry) -> Entry:

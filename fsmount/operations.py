@@ -25,10 +25,11 @@ from pyfuse3 import (
     StatvfsData,
 )
 
+from fsmount.answers import Absent, Stale
 from fsmount.boundary import Boundary, RefusedRequest, log_failure
 from fsmount.callers import Caller
 from fsmount.errors import ReadOnlyError, errno_for
-from fsmount.filesystem import Absent, Filesystem, Stale
+from fsmount.filesystem import Filesystem
 from fsmount.inodes import ROOT, Handle, Inode
 from fsmount.tree import PREFERRED_READ_BYTES, Attributes
 

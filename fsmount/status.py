@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import client
 import fsmount
+from fsmount.answers import Counters
 from fsmount.catalog import Catalog
 from fsmount.content import Contents
-from fsmount.filesystem import Counters
 from fsmount.service import Service
 
 _LISTED_STREAMS = 20  # the document has a bounded size

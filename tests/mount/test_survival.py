@@ -16,7 +16,7 @@ import pyfuse3, trio
 import client, fsmount.errors
 from fsmount.boundary import Boundary
 from fsmount.operations import Operations, Owner, serve
-from fsmount.filesystem import Absent, StatFs
+from fsmount.answers import Absent, StatFs
 from fsmount.tree import directory_attributes
 
 class Raising:

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 import client
+from fsmount.answers import Absent, Rules, Stale
 from fsmount.callers import Caller
 from fsmount.catalog import Catalog
 from fsmount.content import Contents
@@ -23,7 +24,7 @@ from fsmount.errors import (
     ReadOnlyError,
     RefusedError,
 )
-from fsmount.filesystem import Absent, Filesystem, Rules, Stale
+from fsmount.filesystem import Filesystem
 from fsmount.inodes import HIDDEN_DIR, ROOT, STATUS, Kind, inode_of
 from fsmount.service import Service
 from fsmount.store import ContentStore

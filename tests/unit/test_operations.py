@@ -13,8 +13,9 @@ import trio
 
 import client
 from fsmount import errors, operations
+from fsmount.answers import Absent, DirEntry, Opened, StatFs
 from fsmount.boundary import Boundary
-from fsmount.filesystem import Absent, DirEntry, Filesystem, Opened, StatFs
+from fsmount.filesystem import Filesystem
 from fsmount.inodes import Handle, Inode
 from fsmount.operations import Operations, Owner
 from fsmount.tree import directory_attributes, file_attributes
