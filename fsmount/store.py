@@ -190,6 +190,8 @@ class ContentStore:
 
     def evict(self, limit_bytes: int, is_in_use: Callable[[str], bool]) -> list[str]:
         """Remove stored bytes, the oldest-used first, until no more than `limit_bytes` are left."""
+        with self._transaction():
+            pass  # writes down what was used since
         evicted: list[str] = []
         passed_over = 0
         while (excess := self.total_bytes - limit_bytes) > 0:

@@ -1,0 +1,124 @@
+"""The store: what is called stored has its bytes, and what is known outlives them."""
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fsmount.store import ContentStore, FinishedSpool
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ContentStore]:
+    (tmp_path / "content").mkdir()
+    with contextlib.closing(ContentStore(tmp_path / "c.sqlite3", tmp_path / "content")) as opened:
+        yield opened
+
+
+def spool(directory: Path, name: str, body: bytes, verified: str = "yes") -> FinishedSpool:
+    path = directory / f"{name}.1"
+    path.write_bytes(body)
+    return FinishedSpool(
+        claude_file_id=name,
+        path=path,
+        size_bytes=len(body),
+        md5=hashlib.md5(body).hexdigest(),
+        sha256=hashlib.sha256(body).hexdigest(),
+        verified="yes" if verified == "yes" else "no",
+        how="content-md5",
+        request_id="req",
+    )
+
+
+def content(store: ContentStore, name: str) -> bytes | None:
+    fd = store.open_content(name)
+    if fd is None:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        return file.read()
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_finished_spools_become_content(store, tmp_path, count):
+    """Singly or in a group: moved, found, readable, and nothing is left of the spool."""
+    spools = [spool(tmp_path, f"file{n}", b"%d" % n * n) for n in range(count)]
+    rows = store.adopt(spools)
+    assert [s.claude_file_id for s in spools] == [row.claude_file_id for row in rows]
+    for number in range(count):
+        assert b"%d" % number * number == content(store, f"file{number}")
+        assert rows[number] == store.find(f"file{number}")
+    assert not [s.path for s in spools if s.path.exists()]
+    assert sum(s.size_bytes for s in spools) == store.total_bytes
+
+
+def test_the_tally_follows_replacement_and_removal(store, tmp_path):
+    """The number of stored bytes is kept by the database and stays right."""
+    store.adopt([spool(tmp_path, "a", b"x" * 100), spool(tmp_path, "b", b"x" * 10)])
+    store.adopt([spool(tmp_path, "a", b"x" * 7)])
+    assert 17 == store.total_bytes
+    store.discard("b")
+    assert 7 == store.total_bytes
+    assert store.find("b") is None
+    assert content(store, "b") is None
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda path: path.unlink(), lambda path: path.write_bytes(b"shorter")]
+)
+def test_bytes_that_are_missing_or_short_are_not_called_stored(store, tmp_path, harm):
+    """Whoever has tampered with the content directory: the row is corrected, and the file asked for again."""
+    store.adopt([spool(tmp_path, "a", b"x" * 100)])
+    harm(store.content_path("a"))
+    assert store.open_content("a") is None
+    row = store.find("a")
+    assert row is not None
+    assert (False, 100) == (row.is_stored, row.size_bytes)
+
+
+def test_the_oldest_used_goes_first_and_what_is_in_use_stays(store, tmp_path):
+    """Eviction keeps to the bound, keeps what is known, and passes over open files."""
+    for name in ("a", "b", "c", "d"):
+        store.adopt([spool(tmp_path, name, b"x" * 10)])
+    store.touch("a")
+    assert ["c", "d"] == store.evict(20, lambda name: name == "b")
+    assert 20 == store.total_bytes
+    assert [b"x" * 10, b"x" * 10, None, None] == [content(store, name) for name in "abcd"]
+    known = store.find("c")
+    assert known is not None
+    assert ("yes", hashlib.md5(b"x" * 10).hexdigest()) == (known.verified, known.md5)
+    assert [] == store.evict(20, lambda _name: False)
+    assert [] == store.evict(0, lambda _name: True)
+
+
+def test_an_unclean_end_costs_what_nobody_vouched_for(store, tmp_path):
+    """Unverified bytes are discarded and named; verified ones stay."""
+    store.mark_running(running=True)
+    store.adopt([spool(tmp_path, "sure", b"1"), spool(tmp_path, "unsure", b"22", verified="no")])
+    assert store.is_marked_running
+    assert [("unsure", 2)] == [(d.claude_file_id, d.size_bytes) for d in store.discard_unverified()]
+    assert b"1" == content(store, "sure")
+    assert content(store, "unsure") is None
+    store.mark_running(running=False)
+    assert not store.is_marked_running
+
+
+def test_a_mismatch_is_noted_and_never_spoils_what_is_stored(store, tmp_path):
+    """Wrong answers of the service do not make verified content less so."""
+    store.note_mismatch("never")
+    noted = store.find("never")
+    assert noted is not None
+    assert ("mismatch", False) == (noted.verified, noted.is_stored)
+    store.adopt([spool(tmp_path, "good", b"1")])
+    store.note_mismatch("good")
+    good = store.find("good")
+    assert good is not None
+    assert "yes" == good.verified
+
+
+def test_what_is_kept_is_private(store, tmp_path):
+    """Directories below content are for their owner alone."""
+    store.adopt([spool(tmp_path, "a", b"1")])
+    assert 0o700 == store.content_path("a").parent.stat().st_mode & 0o777
