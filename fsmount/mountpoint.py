@@ -180,7 +180,7 @@ def _end(mounted: Mounted, processes: dict[int, int]) -> None:
     if _wait_ended(mounted, processes.values(), _LAZY_S):
         return
     for pid, pidfd in processes.items():
-        log.info("programs still use the mount; ending its process %d all the same", pid)
+        log.info("the mount is still in use, or hangs; asking its process %d to end", pid)
         with contextlib.suppress(OSError):
             signal.pidfd_send_signal(pidfd, signal.SIGTERM)
     if not _wait_ended(mounted, processes.values(), _END_S):
