@@ -11,6 +11,7 @@ from pathlib import Path
 
 _DEVICE = "/dev/fuse"
 _CONNECTIONS = Path("/sys/fs/fuse/connections")
+_DEVICES = Path("/sys/class/bdi")
 _LIMITS = Path("/proc/sys/fs/fuse")
 _PROC = Path("/proc")
 
@@ -23,6 +24,11 @@ def exists(number: int) -> bool:
 def set_limit(number: int, name: str, value: int) -> bool:
     """Set one limit of a connection, where that is permitted; say whether it was."""
     return _write(number, name, str(value))
+
+
+def set_read_ahead(number: int, kib: int) -> bool:
+    """Set how much the kernel reads ahead in one request, where that is permitted; say whether it was."""
+    return _write_to(_DEVICES / f"0:{number}" / "read_ahead_kb", str(kib))
 
 
 def abort(number: int) -> bool:
@@ -101,8 +107,12 @@ def _limit(name: str) -> int:
 
 
 def _write(number: int, name: str, value: str) -> bool:
+    return _write_to(_CONNECTIONS / str(number) / name, value)
+
+
+def _write_to(setting: Path, value: str) -> bool:
     try:
-        (_CONNECTIONS / str(number) / name).write_text(value)
+        setting.write_text(value)
     except OSError:
         return False
     return True
