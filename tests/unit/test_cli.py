@@ -291,7 +291,9 @@ def test_a_warning_about_the_key_file_is_logged(
     path.chmod(0o644)
     assert 0 == mount("--key-file", str(path))
     written = capsys.readouterr().err
-    assert written.startswith(f"WARNING fsmount.cli: the key file {path} can be read by others")
+    assert written.startswith(
+        f"WARNING fsmount.commands.mounting: the key file {path} can be read by others"
+    )
     assert KEY not in written
 
 
