@@ -12,7 +12,12 @@ import re
 from collections.abc import Mapping
 from typing import Protocol
 
-from client._errors import ContentMismatchError, InvalidResponseError, TruncatedError
+from client._errors import (
+    AnswerTooLargeError,
+    ContentMismatchError,
+    InvalidResponseError,
+    TruncatedError,
+)
 from client._wire import Request, refusal, require_plain
 
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)", re.ASCII)
@@ -123,10 +128,10 @@ class BoundCheck:
         self._request_id = request_id
 
     def take(self, chunk: bytes) -> None:
-        """Count bytes; InvalidResponseError beyond the limit."""
+        """Count bytes; AnswerTooLargeError beyond the limit."""
         self._left_bytes -= len(chunk)
         if self._left_bytes < 0:
-            raise InvalidResponseError(
+            raise AnswerTooLargeError(
                 f"{self._about}: the answer is too large", request_id=self._request_id
             )
 

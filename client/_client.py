@@ -15,6 +15,7 @@ from client._files import (
 )
 from client._judge import Options
 from client._pace import Budget, Stats
+from client._pages import AsyncPages, Pages
 from client._transport import AsyncTransport, Transport
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
@@ -86,6 +87,7 @@ class AsyncComplianceClient:
         self.files = AsyncFiles(self._transport, max_download_bytes)
         self.generated_files = AsyncGeneratedFiles(self._transport, max_download_bytes)
         self.artifacts = AsyncArtifacts(self._transport, max_download_bytes)
+        self.pages = AsyncPages(self._transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -131,6 +133,7 @@ class ComplianceClient:
         self.files = Files(self._transport, max_download_bytes)
         self.generated_files = GeneratedFiles(self._transport, max_download_bytes)
         self.artifacts = Artifacts(self._transport, max_download_bytes)
+        self.pages = Pages(self._transport)
 
     def __enter__(self) -> Self:
         return self

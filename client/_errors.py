@@ -107,6 +107,10 @@ class InvalidResponseError(ComplianceError):
     """The answer is not what the API documents, so nothing of it was used."""
 
 
+class AnswerTooLargeError(InvalidResponseError):
+    """A list or record is larger than is taken into memory; asking for less at once may help."""
+
+
 class TruncatedError(ComplianceError):
     """The body ended before its announced or proper end; also: it was given up, and asked for more."""
 

@@ -40,7 +40,7 @@ class File:
 
         Errors: InvalidResponseError when it can't be a record of a file.
         """
-        fields = _Fields(record, "file")
+        fields = Fields(record, "file")
         return cls(
             id=fields.required_text("id"),
             created_at=fields.time("created_at"),
@@ -75,7 +75,7 @@ class GeneratedFile:
     @classmethod
     def from_dict(cls, record: object) -> "GeneratedFile":
         """Make a generated file from a decoded JSON record; errors as for `File.from_dict`."""
-        fields = _Fields(record, "generated file")
+        fields = Fields(record, "generated file")
         return cls(
             id=fields.required_text("id"),
             claude_chat_id=fields.text("claude_chat_id"),
@@ -110,7 +110,7 @@ class Artifact:
     @classmethod
     def from_dict(cls, record: object) -> "Artifact":
         """Make an artifact from a decoded JSON record; errors as for `File.from_dict`."""
-        fields = _Fields(record, "artifact")
+        fields = Fields(record, "artifact")
         return cls(
             id=fields.required_text("id"),
             version_id=fields.text("version_id"),
@@ -125,31 +125,34 @@ class Artifact:
         )
 
 
-class _Fields:
+class Fields:
     """Reads the fields of one record; a refusal says which record and which field."""
 
-    def __init__(self, record: object, what: str) -> None:
+    def __init__(self, record: object, what: str, id_field: str = "id") -> None:
         if not isinstance(record, Mapping):
             raise InvalidResponseError(
                 f"the {what} record is no JSON object but {type(record).__name__}"
             )
         self.raw: Mapping[str, object] = dict(record)
         self._about = f"{what} record"
-        self._about = f"{what} {self.required_text('id')!r:.200}"
+        self._about = f"{what} {self.required_text(id_field)!r:.200}"
 
     def text(self, name: str) -> str | None:
+        """Return a text, None where there is none."""
         value = self.raw.get(name)
         if value is None or isinstance(value, str):
             return value
         raise self._refusal(name, "no text")
 
     def required_text(self, name: str) -> str:
+        """Return a text that has to be there."""
         value = self.text(name)
         if not value:
             raise self._refusal(name, "missing")
         return value
 
     def texts(self, name: str) -> tuple[str, ...]:
+        """Return a list of texts, empty where there is none."""
         value = self.raw.get(name)
         if value is None:
             return ()
@@ -161,6 +164,7 @@ class _Fields:
         return texts
 
     def size(self, name: str) -> int | None:
+        """Return a number of bytes."""
         value = self.raw.get(name)
         if value is None:
             return None
@@ -169,10 +173,12 @@ class _Fields:
         raise self._refusal(name, "no size")
 
     def md5(self) -> str | None:
+        """Return the digest in lower case."""
         value = self.text("md5")
         return value.lower() if value else None
 
     def time(self, name: str) -> datetime | None:
+        """Return a time, aware and in UTC."""
         value = self.text(name)
         if not value:
             return None
@@ -183,6 +189,7 @@ class _Fields:
             raise self._refusal(name, "no time") from error
 
     def others(self, kind: type) -> Mapping[str, object]:
+        """Return the fields that a class does not list."""
         known = {field.name for field in dataclasses.fields(kind)} - {"extra", "raw"}
         return {name: value for name, value in self.raw.items() if name not in known}
 

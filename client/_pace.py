@@ -63,6 +63,7 @@ class Stats:
     metadata: int = 0
     content: int = 0
     delete: int = 0
+    listing: int = 0
     retries: int = 0
     throttled: int = 0
 
@@ -104,7 +105,12 @@ class Pacer:
         self._reset_at = -math.inf
         self._blocked_until = -math.inf
         self._blocks_in_a_row = 0
-        self._counts: dict[Kind, int] = {"metadata": 0, "content": 0, "delete": 0}
+        self._counts: dict[Kind, int] = {
+            "metadata": 0,
+            "content": 0,
+            "delete": 0,
+            "listing": 0,
+        }
         self._retries = 0
         self._throttled = 0
 

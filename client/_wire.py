@@ -7,14 +7,14 @@ where their bytes belong are in `_body`.
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from client import _errors as errors
 from client._errors import InvalidResponseError
 
-Kind = Literal["metadata", "content", "delete"]
+Kind = Literal["metadata", "content", "delete", "listing"]
 Record = TypeVar("Record")
 
 _ERROR_OF: Mapping[int, type[errors.APIError]] = {
@@ -99,10 +99,25 @@ def delete_object(collection: Collection, object_id: str) -> Request:
     return Request("DELETE", _path(collection, object_id), "delete", object_id)
 
 
-def _path(collection: Collection, object_id: str) -> str:
+def get_listing(path: str, query: Sequence[tuple[str, str]], about: str) -> Request:
+    """Return the request for one page of a list; `path` is made with `segment` where an id is in it."""
+    # The brackets of `user_ids[]` stay as the documentation writes them.
+    words = urlencode(query, safe="[]")
+    return Request("GET", f"{path}?{words}" if words else path, "listing", about)
+
+
+def segment(object_id: str) -> str:
+    """Return an id as one segment of a path.
+
+    Errors: ValueError for what can't be an id.
+    """
     if not _POSSIBLE_ID.fullmatch(object_id) or object_id in {".", ".."}:
         raise ValueError(f"not an id: {object_id!r:.200}")
-    return f"{collection.path}/{quote(object_id, safe='')}"
+    return quote(object_id, safe="")
+
+
+def _path(collection: Collection, object_id: str) -> str:
+    return f"{collection.path}/{segment(object_id)}"
 
 
 def error_of(
@@ -166,7 +181,7 @@ def read_record(
 
     Errors: InvalidResponseError.
     """
-    fields = _decode_object(request, headers, body)
+    fields = decode_object(request, headers, body)
     _require_same_id(request, headers, fields, id_field)
     try:
         return from_dict(fields)
@@ -181,7 +196,7 @@ def check_deleted(
 
     Errors: InvalidResponseError: whether it was deleted is unknown then.
     """
-    fields = _decode_object(request, headers, body)
+    fields = decode_object(request, headers, body)
     _require_same_id(request, headers, fields, collection.id_field)
     if fields.get("type") != collection.deleted_type:
         what = f"the answer does not confirm the deletion, its type is {fields.get('type')!r:.100}"
@@ -195,9 +210,13 @@ def _require_same_id(
         raise refusal(request, headers, f"the answer is about {fields.get(id_field)!r:.200}")
 
 
-def _decode_object(
+def decode_object(
     request: Request, headers: Mapping[str, str], body: bytes
 ) -> Mapping[str, object]:
+    """Return the JSON object that an answer is.
+
+    Errors: InvalidResponseError.
+    """
     require_plain(request, headers)
     try:
         document = json.loads(body)
