@@ -66,10 +66,8 @@ class Scope:
 
     def admits_time(self, at: datetime | None) -> bool:
         """Say whether something of that time is in scope; what has no time is, lest it be lost."""
-        return (
-            at is None
-            or ((self.since is None or at >= self.since)
-            and (self.until is None or at < self.until))
+        return at is None or (
+            (self.since is None or at >= self.since) and (self.until is None or at < self.until)
         )
 
 

@@ -3,7 +3,7 @@
 A `Walk` neither sends nor waits: whoever drives it takes steps, has them answered in any order, and says what
 became of each. A list goes on from a page's cursor only once the page has been handed in, so a step that
 failed is simply put back and asked again. What is found is in the pages; what is kept of it is the driver's
-business, and so is which chats are read: `read` asks for one.
+business, and so is which chats and projects are read.
 """
 
 import dataclasses
@@ -50,6 +50,11 @@ class Listing:
     kind: ListKind
     owner: str = ""
     query: Query = ()
+
+    @property
+    def is_of_files(self) -> bool:
+        """Say whether the list names files: it is that of a chat or a project."""
+        return self.kind in ("messages", "attachments")
 
     @property
     def key(self) -> str:
@@ -110,15 +115,12 @@ class Walk:
     def __init__(self) -> None:
         self._lists: deque[Step] = deque()
         self._reads: deque[Step] = deque()
-        self._out = 0
+        self._out: dict[bool, int] = {False: 0, True: 0}  # by whether they are of files
 
     def start(self, listing: Listing, cursor: str | None = None) -> None:
-        """Go through a list, from behind `cursor`."""
-        self._lists.append(Step(listing, cursor, _RULES[listing.kind].limit))
-
-    def read(self, chat_id: str, cursor: str | None = None) -> None:
-        """Ask for a chat's messages, from behind `cursor`."""
-        self._reads.append(Step(Listing("messages", chat_id), cursor, _RULES["messages"].limit))
+        """Go through a list, or read a chat or project, from behind `cursor`."""
+        step = Step(listing, cursor, _RULES[listing.kind].limit)
+        self._queue_of(step).append(step)
 
     def next_step(self) -> Step | None:
         """Return what to ask next; None when there is nothing, or nothing yet.
@@ -128,41 +130,42 @@ class Walk:
         queue = self._lists or self._reads
         if not queue:
             return None
-        self._out += 1
-        return queue.popleft()
+        step = queue.popleft()
+        self._out[step.listing.is_of_files] += 1
+        return step
 
     def answered(self, step: Step, page: Page) -> None:
         """Go on behind a page; what it holds is taken care of by now."""
-        self._out -= 1
+        self.give_up(step)
         if page.has_more:
             self._queue_of(step).appendleft(dataclasses.replace(step, cursor=page.cursor))
 
     def put_back(self, step: Step) -> None:
         """Ask again: it failed, and nothing of it counts."""
-        self._out -= 1
+        self.give_up(step)
         self._queue_of(step).appendleft(step)
 
-    def give_up(self) -> None:
+    def give_up(self, step: Step) -> None:
         """Leave the rest of the list, or chat, of a step alone."""
-        self._out -= 1
+        self._out[step.listing.is_of_files] -= 1
 
     @property
     def waiting_reads(self) -> int:
-        """How many chats are waiting to be asked for."""
+        """How many chats and projects are waiting to be asked for."""
         return len(self._reads)
 
     @property
     def is_listing(self) -> bool:
-        """Say whether there are lists to go on with that are not out."""
-        return bool(self._lists)
+        """Say whether lists are still to be gone through, other than those of files."""
+        return bool(self._lists or self._out[False])
 
     @property
     def is_idle(self) -> bool:
         """Say whether nothing is waiting and nothing is out."""
-        return not (self._out or self._lists or self._reads)
+        return not (self._lists or self._reads or any(self._out.values()))
 
     def _queue_of(self, step: Step) -> deque[Step]:
-        return self._reads if step.listing.kind == "messages" else self._lists
+        return self._reads if step.listing.is_of_files else self._lists
 
 
 def read_page(step: Step, headers: Mapping[str, str], body: bytes) -> Page:

@@ -4,7 +4,6 @@ Everything that lives as long as the mount is made here, in one order, and ended
 """
 
 import dataclasses
-import getpass
 import logging
 import math
 import os
@@ -18,14 +17,17 @@ import trio
 import client
 import fsmount
 from fsmount.answers import Rules, Stale
-from fsmount.case import Case
+from fsmount.browse import Views
+from fsmount.case import Case, user_name
 from fsmount.catalog import Catalog
 from fsmount.config import MountSettings
 from fsmount.content import Contents
 from fsmount.custody import CustodyLog, iter_entries
 from fsmount.deletion import Deleter, Readers, unresolved
+from fsmount.endpoints import Endpoints
 from fsmount.filesystem import Filesystem
 from fsmount.inodes import Kind, inode_of
+from fsmount.provenance import Provenance
 from fsmount.service import Service
 from fsmount.status import Status
 from fsmount.store import ContentStore
@@ -58,14 +60,17 @@ async def open_filesystem(
     """
     with ExitStack() as stack:
         journal = stack.enter_context(closing(CustodyLog(case.custody_path)))
-        catalog = stack.enter_context(closing(Catalog(case.catalog_path)))
+        catalog = stack.enter_context(
+            closing(Catalog(case.catalog_path, shows_kept=settings.offline))
+        )
+        provenance = stack.enter_context(closing(Provenance(case.catalog_path)))
         store = stack.enter_context(closing(ContentStore(case.catalog_path, case.content_dir)))
         journal.append("mounted", _facts(settings))
         _clean_up_after_crash(case, store, journal)
         await catalog.add_ids(ids)
         store.mark_running(running=True)
         async with trio.open_nursery() as nursery:
-            parts = _Parts(settings, case, timeout_s, journal, catalog, store, nursery)
+            parts = _Parts(settings, case, timeout_s, journal, catalog, store, provenance, nursery)
             try:
                 yield parts.build()
             finally:
@@ -87,6 +92,7 @@ class _Parts:
         journal: CustodyLog,
         catalog: Catalog,
         store: ContentStore,
+        provenance: Provenance,
         nursery: trio.Nursery,
     ) -> None:
         self._settings = settings
@@ -96,7 +102,8 @@ class _Parts:
         self._store = store
         self._nursery = nursery
         self._api = None if settings.offline else _api(settings, timeout_s)
-        self._service = Service(self._api.files, nursery) if self._api else None
+        self._service = Service(Endpoints(self._api), nursery) if self._api else None
+        self._views = Views(provenance) if settings.views else None
         self._contents = Contents(
             store,
             self._service,
@@ -143,6 +150,8 @@ class _Parts:
             ),
             status=status.render,
             on_stale=send_stale.send_nowait,
+            on_gone=lambda key, error: self._note_gone(key, error, send_stale),
+            views=self._views,
         )
         if self._service:
             self._nursery.start_soon(self._resolve_old_doubts)
@@ -161,6 +170,28 @@ class _Parts:
         entry = self._catalog.find(claude_file_id)
         if entry:
             stale.send_nowait(inode_of(entry.number, Kind.CONTENT))
+
+    def _note_gone(
+        self,
+        claude_file_id: str,
+        error: client.NotFoundError,
+        stale: "trio.MemorySendChannel[Stale]",
+    ) -> None:
+        """Record that the service does not know a file any more, and have the kernel look again."""
+        is_kept = self._contents.is_stored(claude_file_id)
+        log.warning(
+            "%s: the service does not know it any more, so it is not listed; its content is %s (request %s)",
+            claude_file_id,
+            "kept in the case and shown with --offline" if is_kept else "not in the case",
+            error.request_id,
+        )
+        facts = {
+            "claude_file_id": claude_file_id,
+            "request_id": error.request_id,
+            "is_kept": is_kept,
+        }
+        self._journal.append("gone", facts)
+        stale.send_nowait(claude_file_id.encode())
 
     async def _resolve_old_doubts(self) -> None:
         """Find out about deletions that an earlier mount did not see the end of."""
@@ -205,18 +236,11 @@ def _facts(settings: MountSettings) -> Mapping[str, object]:
     }
     return {
         "version": fsmount.__version__,
-        "user": _user(),
+        "user": user_name(),
         "uid": os.getuid(),
         "host": socket.gethostname(),
         "options": options,
     }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
 
 
 def _clean_up_after_crash(case: Case, store: ContentStore, journal: CustodyLog) -> None:

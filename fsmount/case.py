@@ -49,6 +49,7 @@ class Case:
         self.spool_dir = path / "spool"
         self.custody_path = path / "custody.jsonl"
         self._lock_path = path / "lock"
+        self._collecting_path = path / "collecting"
 
     @property
     def name(self) -> str:
@@ -76,14 +77,22 @@ class Case:
 
         Errors: CaseLockedError, saying who holds it.
         """
-        fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return self._lock(self._lock_path, purpose, "is in use", "unmount it there first")
+
+    def lock_for_collecting(self, purpose: str) -> "CaseLock":
+        """Hold the case for one walk, which may go on beside a mount; errors likewise."""
+        path = self._collecting_path
+        return self._lock(path, purpose, "is being collected", "wait for that to end")
+
+    def _lock(self, path: Path, purpose: str, state: str, remedy: str) -> "CaseLock":
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(fd, 4096, 0)
             os.close(fd)
             raise CaseLockedError(
-                f"case {self.name!r} is in use: {_holder_text(holder)}; unmount it there first"
+                f"case {self.name!r} {state}: {_holder_text(holder)}; {remedy}"
             ) from None
         lock = CaseLock(fd)
         lock.describe(purpose)
@@ -143,7 +152,7 @@ class CaseLock:
         """Write down who holds the case: call it again after a fork."""
         holder = {
             "pid": os.getpid(),
-            "user": _user(),
+            "user": user_name(),
             "host": socket.gethostname(),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
             "purpose": purpose,
@@ -182,7 +191,8 @@ def _holder_text(content: bytes) -> str:
         return "by another process"
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return who runs this, for logs."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a uid without a name

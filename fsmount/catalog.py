@@ -9,7 +9,6 @@ disk and for other processes, so they run in a thread, one at a time.
 """
 
 import dataclasses
-import enum
 import functools
 import json
 from collections.abc import Callable, Iterable, Iterator
@@ -21,50 +20,48 @@ import trio
 import client
 from fsmount.database import connect, reported, transaction
 from fsmount.errors import CaseError
-from fsmount.names import content_name
+from fsmount.objects import Record, State, Told, content_name_of, has_content, id_of, record_of
 from fsmount.tree import mtime_ns_of
 
 _BATCH_ROWS = 10_000
 
-_BY_ID = (
-    "SELECT number, claude_file_id, record, content_name, state FROM file WHERE claude_file_id = ?"
+_IS_LIVE = "state = 1"
+# Offline there is nobody to ask, so what is kept of a file that is gone from the service is still shown.
+_IS_KEPT = (
+    "(state = 1 OR state = 2 AND EXISTS (SELECT 1 FROM content c WHERE"
+    " c.claude_file_id = file.claude_file_id AND c.is_stored AND c.verified = 'yes'))"
 )
-_BY_NUMBER = "SELECT number, claude_file_id, record, content_name, state FROM file WHERE number = ?"
 
 T = TypeVar("T")
-
-
-class State(enum.IntEnum):
-    """Whether a file is shown."""
-
-    LIVE = 1
-    GONE = 2  # the API did not know it any more; it may be asked for again
-    DELETED = 3  # deleted through this tool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
     """One file of the catalog.
 
-    Shape: `record` None until it has been fetched; `content_name` None as long, and
-    for a file without content.
+    Shape: `record` None until something is known of it, and `told` says how much that is; `content_name`
+    None until it is settled, and for a file without content. `is_shown` depends on what the catalog was
+    opened for.
     """
 
     number: int
     claude_file_id: str
-    record: client.File | None
+    record: Record | None
+    told: Told
     content_name: bytes | None
+    mtime_ns: int
     state: State
+    is_shown: bool
 
     @property
-    def is_live(self) -> bool:
-        """Say whether the file is shown."""
-        return self.state is State.LIVE
+    def is_settled(self) -> bool:
+        """Say whether enough is known to show what the directory holds."""
+        return self.told >= Told.ENTRY
 
     @property
     def has_content(self) -> bool:
         """Say whether there is something to download, as far as is known."""
-        return self.record is not None and self.record.mime_type is not None
+        return self.record is not None and has_content(self.record)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -80,11 +77,21 @@ class Listed:
 class Catalog:
     """An open catalog.
 
+    With `shows_kept`, files that are gone from the service but kept in the case are shown too.
     Errors of every method: CaseError when the database can't be read or written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shows_kept: bool = False) -> None:
         self._path = path
+        is_shown = _IS_KEPT if shows_kept else _IS_LIVE
+        columns = f"number, claude_file_id, record, told, content_name, mtime_ns, state, {is_shown}"
+        # Put together from the constants above alone.
+        self._by_id = f"SELECT {columns} FROM file WHERE claude_file_id = ?"  # noqa: S608
+        self._by_number = f"SELECT {columns} FROM file WHERE number = ?"  # noqa: S608
+        self._page = (
+            "SELECT number, claude_file_id, mtime_ns, told > 0"  # noqa: S608
+            f" FROM file WHERE number > ? AND {is_shown} ORDER BY number LIMIT ?"
+        )
         self._reader = connect(path)
         self._writer = connect(path)
         self._one_writer = trio.CapacityLimiter(1)
@@ -98,20 +105,16 @@ class Catalog:
 
     def find(self, claude_file_id: str) -> Entry | None:
         """Return a file by its id, shown or not."""
-        return self._find(_BY_ID, claude_file_id)
+        return self._find(self._by_id, claude_file_id)
 
     def find_number(self, number: int) -> Entry | None:
         """Return a file by its number, shown or not."""
-        return self._find(_BY_NUMBER, number)
+        return self._find(self._by_number, number)
 
     def page(self, after: int, limit: int) -> list[Listed]:
         """Return the next `limit` shown files whose number is greater than `after`, in order."""
         with reported(self._path):
-            rows = self._reader.execute(
-                "SELECT number, claude_file_id, mtime_ns, record IS NOT NULL"
-                " FROM file WHERE number > ? AND state = 1 ORDER BY number LIMIT ?",
-                (after, limit),
-            ).fetchall()
+            rows = self._reader.execute(self._page, (after, limit)).fetchall()
         return [Listed(number, key, mtime, bool(known)) for number, key, mtime, known in rows]
 
     def count(self) -> int:
@@ -131,21 +134,25 @@ class Catalog:
             added += await self._write(functools.partial(self._insert_ids, batch))
         return added
 
-    async def put_record(self, record: client.File) -> Entry:
+    async def put_record(self, record: Record) -> Entry:
         """Add or update one file with its record, and show it."""
         await self._write(lambda: self._upsert([record]))
-        entry = self.find(record.id)
+        entry = self.find(id_of(record))
         assert entry is not None
         return entry
 
-    async def put_records(self, records: Iterable[client.File]) -> None:
+    async def show(self, claude_file_id: str) -> None:
+        """Show a file that an answer named and nobody had asked for."""
+        await self.add_ids([claude_file_id])
+
+    async def put_records(self, records: Iterable[Record]) -> None:
         """Add or update many files."""
         for batch in _batches(records, _BATCH_ROWS):
             await self._write(functools.partial(self._upsert, batch))
 
-    async def mark_gone(self, claude_file_id: str) -> None:
-        """Stop showing a file that the API does not know."""
-        await self._write(lambda: self._set_state(claude_file_id, State.GONE))
+    async def mark_gone(self, claude_file_id: str) -> bool:
+        """Stop showing a file that the API does not know; say whether it was shown until now."""
+        return await self._write(lambda: self._set_state(claude_file_id, State.GONE))
 
     async def mark_deleted(self, claude_file_id: str) -> None:
         """Stop showing a file that was deleted through this tool."""
@@ -158,43 +165,50 @@ class Catalog:
             row = self._reader.execute(query, (key,)).fetchone()
         return self._entry(row) if row else None
 
-    def _entry(self, row: tuple[int, str, str | None, bytes | None, int]) -> Entry:
-        number, claude_file_id, text, name, state = row
+    def _entry(self, row: tuple[int, str, str | None, int, bytes | None, int, int, int]) -> Entry:
+        number, claude_file_id, text, told, name, mtime_ns, state, is_shown = row
         try:
-            record = client.File.from_dict(json.loads(text)) if text else None
+            record = record_of(claude_file_id, json.loads(text)) if text else None
         except (ValueError, client.InvalidResponseError) as error:
             raise CaseError(
                 f"the catalog {self._path} holds a damaged record of {claude_file_id}: {error};"
                 " restore the catalog from a copy"
             ) from error
-        return Entry(number, claude_file_id, record, name, State(state))
+        return Entry(
+            number, claude_file_id, record, Told(told), name, mtime_ns, State(state), bool(is_shown)
+        )
 
     def _insert_ids(self, ids: list[str]) -> int:
         with transaction(self._writer):
             before = self._writer.total_changes
             self._writer.executemany(
-                "INSERT INTO file (claude_file_id) VALUES (?) ON CONFLICT DO NOTHING",
+                "INSERT INTO file (claude_file_id) VALUES (?)"
+                " ON CONFLICT (claude_file_id) DO UPDATE SET state = 1 WHERE state = 0",
                 ((claude_file_id,) for claude_file_id in ids),
             )
-            # Each new row counts twice, for itself and for the tally that its trigger keeps.
+            # Each row counts twice, for itself and for the tally that its trigger keeps.
             return (self._writer.total_changes - before) // 2
 
-    def _upsert(self, records: list[client.File]) -> None:
+    def _upsert(self, records: list[Record]) -> None:
         with transaction(self._writer):
             self._writer.executemany(
-                "INSERT INTO file (claude_file_id, state, mtime_ns, content_name, record)"
-                " VALUES (?, 1, ?, ?, ?) ON CONFLICT (claude_file_id) DO UPDATE SET"
-                " state = CASE state WHEN 3 THEN 3 ELSE 1 END, mtime_ns = excluded.mtime_ns,"
+                "INSERT INTO file (claude_file_id, state, mtime_ns, content_name, record, told)"
+                " VALUES (?, 1, ?, ?, ?, 3) ON CONFLICT (claude_file_id) DO UPDATE SET"
+                " state = CASE state WHEN 3 THEN 3 ELSE 1 END, "
+                " mtime_ns = CASE excluded.mtime_ns WHEN 0 THEN mtime_ns ELSE excluded.mtime_ns END,"
                 " content_name = coalesce(content_name, excluded.content_name),"
-                " record = excluded.record",
+                " record = excluded.record, told = 3",
                 (_row_of(record) for record in records),
             )
 
-    def _set_state(self, claude_file_id: str, state: State) -> None:
+    def _set_state(self, claude_file_id: str, state: State) -> bool:
+        """Say whether it was another; what was deleted stays so."""
         with transaction(self._writer):
-            self._writer.execute(
-                "UPDATE file SET state = ? WHERE claude_file_id = ?", (state, claude_file_id)
+            changed = self._writer.execute(
+                "UPDATE file SET state = ? WHERE claude_file_id = ? AND state NOT IN (?, ?)",
+                (state, claude_file_id, state, State.DELETED),
             )
+            return changed.rowcount > 0
 
     async def _write(self, work: Callable[[], T]) -> T:
         def run() -> T:
@@ -204,11 +218,10 @@ class Catalog:
         return await trio.to_thread.run_sync(run, limiter=self._one_writer)
 
 
-def _row_of(record: client.File) -> tuple[str, int, bytes | None, str]:
-    has_content = record.mime_type is not None
-    name = content_name(record.filename, record.mime_type) if has_content else None
+def _row_of(record: Record) -> tuple[str, int, bytes | None, str]:
+    name = content_name_of(record, Told.RECORD)
     text = json.dumps(record.raw, separators=(",", ":"))
-    return record.id, mtime_ns_of(record.created_at), name, text
+    return id_of(record), mtime_ns_of(record.created_at), name, text
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -85,6 +85,7 @@ class MountSettings:
     verified_open_bytes: int | None = 16 << 20
     deny_programs: frozenset[str] = DEFAULT_DENY_PROGRAMS
     offline: bool = False
+    views: bool = True
     max_rpm: int = 540
     timeout_s: float = 90.0
     cache_bytes: int = 10 << 30

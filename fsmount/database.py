@@ -10,11 +10,10 @@ from pathlib import Path
 
 from fsmount.errors import CaseError
 
-SCHEMA_VERSION = 1
 _BUSY_TIMEOUT_MS = 15_000  # another process's transaction is short; this is for a slow disk
 _CACHE_KIB = 4096  # the page cache of the operating system does the rest
 
-_SCHEMA = """
+_SCHEMA_1 = """
 CREATE TABLE file (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     claude_file_id TEXT NOT NULL UNIQUE,
@@ -59,6 +58,77 @@ CREATE TRIGGER content_removed AFTER DELETE ON content WHEN old.is_stored BEGIN
     UPDATE tally SET value = value - old.size_bytes WHERE name = 'stored_bytes';
 END;
 """
+
+# What walks find. `file.told` says how much its record tells (see `objects.Told`). A chat was read up to the
+# change that `walked_at` names; `pending` holds the chats and projects of a scope that are still to be
+# read, where in them to go on, and at which change of a chat reading began. Names in views are
+# settled when a row is made and never change.
+_SCHEMA_2 = """
+ALTER TABLE file ADD COLUMN told INTEGER NOT NULL DEFAULT 0;
+UPDATE file SET told = 3 WHERE record IS NOT NULL;
+CREATE TABLE person (
+    number INTEGER PRIMARY KEY,
+    user_id TEXT NOT NULL UNIQUE,
+    email TEXT,
+    view_name BLOB NOT NULL UNIQUE
+);
+CREATE TABLE project (
+    number INTEGER PRIMARY KEY,
+    project_id TEXT NOT NULL UNIQUE,
+    name TEXT,
+    view_name BLOB NOT NULL UNIQUE
+);
+CREATE TABLE chat (
+    number INTEGER PRIMARY KEY,
+    chat_id TEXT NOT NULL UNIQUE,
+    name TEXT,
+    person INTEGER,
+    project INTEGER,
+    organization TEXT,
+    created_at TEXT,
+    updated_at TEXT,
+    is_deleted INTEGER NOT NULL DEFAULT 0,
+    walked_at TEXT,
+    has_files INTEGER NOT NULL DEFAULT 0,
+    view_name BLOB NOT NULL UNIQUE
+);
+CREATE INDEX chat_of_person ON chat (person) WHERE has_files AND person IS NOT NULL;
+CREATE INDEX chat_of_project ON chat (project) WHERE has_files AND project IS NOT NULL;
+CREATE TABLE origin (
+    chat INTEGER NOT NULL,
+    file INTEGER NOT NULL,
+    message_id TEXT NOT NULL,
+    role TEXT,
+    at INTEGER,
+    PRIMARY KEY (chat, file, message_id)
+) WITHOUT ROWID;
+CREATE INDEX origin_of_file ON origin (file);
+CREATE TABLE attachment (
+    project INTEGER NOT NULL,
+    file INTEGER NOT NULL,
+    at INTEGER,
+    PRIMARY KEY (project, file)
+) WITHOUT ROWID;
+CREATE INDEX attachment_of_file ON attachment (file);
+CREATE TABLE listing (
+    scope TEXT NOT NULL,
+    key TEXT NOT NULL,
+    cursor TEXT,
+    PRIMARY KEY (scope, key)
+) WITHOUT ROWID;
+CREATE TABLE pending (
+    scope TEXT NOT NULL,
+    kind INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    cursor TEXT,
+    read_at TEXT,
+    PRIMARY KEY (scope, kind, number)
+) WITHOUT ROWID;
+"""
+
+# Each brings the one before it up to its own number.
+_SCHEMAS = (_SCHEMA_1, _SCHEMA_2)
+SCHEMA_VERSION = len(_SCHEMAS)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -120,14 +190,15 @@ def _message(path: Path, error: sqlite3.DatabaseError) -> str:
 
 
 def _create_or_check(connection: sqlite3.Connection, path: Path) -> None:
-    version = _version(connection)
-    if version == 0:
+    if _version(connection) < SCHEMA_VERSION:
         with transaction(connection):
-            if _version(connection) == 0:  # no other process has just done it
-                for statement in _statements(_SCHEMA):
+            # Looked at again: another process may have just done it.
+            for number in range(_version(connection), SCHEMA_VERSION):
+                for statement in _statements(_SCHEMAS[number]):
                     connection.execute(statement)
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    elif version > SCHEMA_VERSION:
+                connection.execute(f"PRAGMA user_version = {number + 1}")
+    version = _version(connection)
+    if version > SCHEMA_VERSION:
         raise CaseError(
             f"the catalog {path} was written by a newer version of fsmount (format {version}, this one knows"
             f" {SCHEMA_VERSION}); use that version"

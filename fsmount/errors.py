@@ -29,6 +29,10 @@ class CustodyError(CaseError):
     """The custody log can't be written or read."""
 
 
+class CollectError(FsmountError):
+    """Collecting can't go on; the message says why, and what is stored stays."""
+
+
 class MountError(FsmountError):
     """The mountpoint can't be used, or mounting failed."""
 
@@ -114,3 +118,10 @@ ERRNO_OF: dict[type[BaseException], int] = {
 def errno_for(error: BaseException) -> int:
     """Return the errno of the nearest listed class; EIO for anything else."""
     return next((ERRNO_OF[kind] for kind in type(error).__mro__ if kind in ERRNO_OF), errno.EIO)
+
+
+def first_of(error: BaseException) -> BaseException:
+    """Return the one error behind the groups that nurseries make of it."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

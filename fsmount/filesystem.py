@@ -8,24 +8,25 @@ tells, content that is not stored, and a deletion. The kernel's side of all this
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import trio
 
 import client
 from fsmount.answers import Absent, Counters, DirEntry, Opened, Rules, Stale, StatFs
 from fsmount.body import OpenContent
+from fsmount.browse import Views
 from fsmount.callers import Caller, program_of
 from fsmount.catalog import Catalog, Entry
 from fsmount.content import Contents
-from fsmount.deletion import Deleter, Readers, Remains
+from fsmount.deletion import Deleter, Readers
+from fsmount.entries import Entries
 from fsmount.errors import (
     AbsentError,
     AccessRefusedError,
     NoAttributeError,
     NotADirectoryHereError,
     NotEmptyError,
-    OfflineError,
     ReadOnlyError,
     RefusedError,
     StaleError,
@@ -39,8 +40,10 @@ from fsmount.inodes import (
     Inode,
     Kind,
     split,
+    view_node,
 )
-from fsmount.names import META_NAME, is_file_id
+from fsmount.names import META_NAME
+from fsmount.objects import is_deletable
 from fsmount.service import Service
 from fsmount.tree import Attributes, directory_attributes, file_attributes
 from fsmount.view import ABSENT_S, NAME_S, UNSETTLED_S, View
@@ -66,6 +69,7 @@ class _OpenBytes:
 
 
 _OpenFile = _OpenBytes | OpenContent
+_Directory = Callable[[int], Iterator[DirEntry]]  # yields what comes behind a position
 
 
 class Filesystem:
@@ -86,11 +90,12 @@ class Filesystem:
         *,
         status: Callable[[], bytes],
         on_stale: Callable[[Stale], None],
+        on_gone: Callable[[str, client.NotFoundError], None],
+        views: Views | None = None,
     ) -> None:
         self.counters = Counters()
         self._catalog = catalog
         self._contents = contents
-        self._service = service
         self._deleter = deleter
         self._readers = readers
         self._rules = rules
@@ -98,10 +103,18 @@ class Filesystem:
         self._status_document = b""
         self._status_until = 0.0
         self._on_stale = on_stale
+        self._views = views
         self._view = View(contents, is_writable=rules.allow_delete)
+        self._entries = Entries(
+            catalog,
+            contents,
+            service,
+            self._view,
+            verified_open_bytes=rules.verified_open_bytes,
+            on_gone=on_gone,
+        )
         self._files: HandleTable[_OpenFile] = HandleTable()
-        self._directories: HandleTable[Sequence[DirEntry] | None] = HandleTable()
-        self._remains = Remains()
+        self._directories: HandleTable[_Directory] = HandleTable()
 
     @property
     def allows_delete(self) -> bool:
@@ -117,6 +130,11 @@ class Filesystem:
             return await self._lookup_in_root(name)
         if parent == HIDDEN_DIR:
             return self._status_attributes() if name == STATUS_NAME else Absent(ABSENT_S)
+        if (node := view_node(parent)) and self._views:
+            return self._views.lookup(node, name)
+        return await self._lookup_of_file(parent, name)
+
+    async def _lookup_of_file(self, parent: Inode, name: bytes) -> Attributes | Absent:
         number, kind = split(parent)
         if kind is not Kind.DIRECTORY:
             raise NotADirectoryHereError(f"inode {parent} is not a directory")
@@ -124,11 +142,11 @@ class Filesystem:
             b"."
         ):  # no content name begins with a dot, so no record is needed to know
             return Absent(ABSENT_S)
-        entry = await self._with_record(self._entry(number))
-        if name == META_NAME and self._has_name(entry, name):
+        entry = await self._entries.with_record(self._entries.get(number))
+        if name == META_NAME and self._entries.has_name(entry, name):
             return self._view.meta(entry)
-        if name == entry.content_name and entry.has_content and self._has_name(entry, name):
-            return await self._content_attributes(entry)
+        if name == entry.content_name and entry.has_content and self._entries.has_name(entry, name):
+            return await self._entries.content_attributes(entry)
         return Absent(ABSENT_S)
 
     async def getattr(self, inode: Inode, caller: Caller | None) -> Attributes:
@@ -138,24 +156,35 @@ class Filesystem:
             return self._fixed_directory(inode)
         if inode == STATUS:
             return self._status_attributes()
+        if (node := view_node(inode)) and self._views:
+            return self._views.getattr(node)
         number, kind = split(inode)
-        entry = self._entry(number)
+        entry = self._entries.get(number)
         if kind is Kind.DIRECTORY:
             return self._view.directory(entry)
-        entry = await self._with_record(entry)
+        entry = await self._entries.with_record(entry)
         return (
-            self._view.meta(entry) if kind is Kind.META else await self._content_attributes(entry)
+            self._view.meta(entry)
+            if kind is Kind.META
+            else await self._entries.content_attributes(entry)
         )
+
+    def readlink(self, inode: Inode) -> bytes:
+        """Return where a link of the views leads."""
+        node = view_node(inode)
+        if node is None or self._views is None:
+            raise RefusedError("this is no link")
+        return self._views.readlink(node)
 
     def getxattr(self, inode: Inode, name: bytes) -> bytes:
         """Return one extended attribute, from what is known."""
-        if inode in _FIXED:
+        if _is_our_own(inode):
             raise NoAttributeError("the mount's own nodes have no attributes")
         return self._view.xattr(*self._known_node(inode), name)
 
     def listxattr(self, inode: Inode) -> list[bytes]:
         """Return the names of the extended attributes of a node."""
-        if inode in _FIXED:
+        if _is_our_own(inode):
             return []
         return sorted(self._view.xattrs(*self._known_node(inode)))
 
@@ -168,23 +197,27 @@ class Filesystem:
     async def opendir(self, inode: Inode, caller: Caller) -> Handle:
         """Open a directory; one of a file is listed as it is now, the root as it is when read."""
         del caller
-        if inode == ROOT:
-            return self._directories.open(None)
-        if inode == HIDDEN_DIR:
-            return self._directories.open([DirEntry(STATUS_NAME, self._status_attributes(), 3)])
-        number, kind = split(inode)
-        if kind is not Kind.DIRECTORY:
-            raise NotADirectoryHereError(f"inode {inode} is not a directory")
-        entry = await self._with_record(self._entry(number))
-        return self._directories.open(list(self._entries_of(entry)))
+        return self._directories.open(await self._directory(inode))
 
     def readdir(self, handle: Handle, start: int) -> Iterator[DirEntry]:
         """Yield the entries after position `start`; positions stay valid while files come and go."""
-        entries = self._directories.get(handle)
-        if entries is None:
-            yield from self._entries_of_root(start)
+        return self._directories.get(handle)(start)
+
+    async def _directory(self, inode: Inode) -> _Directory:
+        if inode == ROOT:
+            return self._entries_of_root
+        if (node := view_node(inode)) and self._views:
+            return self._views.opendir(node)
+        if inode == HIDDEN_DIR:
+            entries = [DirEntry(STATUS_NAME, self._status_attributes(), 3)]
         else:
-            yield from (entry for entry in entries if entry.next_id > start)
+            number, kind = split(inode)
+            if kind is not Kind.DIRECTORY:
+                raise NotADirectoryHereError(f"inode {inode} is not a directory")
+            entries = list(
+                self._entries_of(await self._entries.with_record(self._entries.get(number)))
+            )
+        return lambda start: (entry for entry in entries if entry.next_id > start)
 
     def releasedir(self, handle: Handle) -> None:
         """Close a directory."""
@@ -198,13 +231,19 @@ class Filesystem:
                 attributes = self._view.listed_directory(listed)
                 yield DirEntry(listed.claude_file_id.encode(), attributes, listed.number)
             after = page[-1].number
+        if self._views:
+            yield from self._views.entries_of_root(start)
 
     def _entries_of(self, entry: Entry) -> Iterator[DirEntry]:
         """List content first, so that `rm -r` deletes it before it meets meta.json."""
-        if entry.has_content and entry.content_name and self._has_name(entry, entry.content_name):
+        if (
+            entry.has_content
+            and entry.content_name
+            and self._entries.has_name(entry, entry.content_name)
+        ):
             attributes = self._view.content(entry, self._view.size_bytes(entry))
             yield DirEntry(entry.content_name, attributes, 1)
-        if self._has_name(entry, META_NAME):
+        if self._entries.has_name(entry, META_NAME):
             yield DirEntry(META_NAME, self._view.meta(entry), 2)
 
     # -- reading ---------------------------------------------------------------------------------
@@ -218,13 +257,13 @@ class Filesystem:
             opened_bytes = _OpenBytes(self._status_bytes())
             return Opened(self._files.open(opened_bytes), keep_cache=False)
         number, kind = split(inode)
-        entry = await self._with_record(self._entry(number))
+        entry = await self._entries.with_record(self._entries.get(number))
         if kind is Kind.META:
             opened = _OpenBytes(self._view.meta_bytes(entry))
             return Opened(self._files.open(opened), keep_cache=False)
         self.counters.opens += 1
         self._refuse_denied_program(entry, caller)
-        content = await self._open_content(entry)
+        content = await self._entries.open_content(entry)
         if self._rules.allow_delete:
             self._readers.note(number, caller)
         return Opened(self._files.open(content), keep_cache=content.keep_cache)
@@ -235,7 +274,8 @@ class Filesystem:
         if isinstance(opened, _OpenBytes):
             return opened.data[off : off + size]
         try:
-            return await opened.read(off, size)
+            async with self._entries.noting_gone(opened.body.claude_file_id):
+                return await opened.read(off, size)
         except client.NotFoundError as error:
             raise StaleError(
                 f"{opened.body.claude_file_id}: it was deleted from the service while it was open,"
@@ -253,21 +293,25 @@ class Filesystem:
     async def unlink(self, parent: Inode, name: bytes, caller: Caller) -> None:
         """Delete a file for ever, or take away what a deleted one left behind."""
         deleter = self._require_deleter()
-        if parent in _FIXED:
+        if _is_our_own(parent):
             raise RefusedError("only the content of a file can be deleted")
         number, _ = split(parent)
-        remains = self._remains.of(number)
+        remains = self._entries.remains.of(number)
         if remains is not None:
             if name not in remains:
                 raise AbsentError("it has been deleted")
             remains.discard(name)
             return
-        entry = await self._with_record(self._entry(number))
+        entry = await self._entries.with_record(self._entries.get(number))
         if name not in (entry.content_name, META_NAME):
             raise AbsentError(f"{entry.claude_file_id} has no such entry")
         if name == META_NAME and entry.has_content:
             raise RefusedError(
                 f"{entry.claude_file_id}: meta.json goes with the content; delete the content instead"
+            )
+        if not is_deletable(entry.claude_file_id):
+            raise RefusedError(
+                f"{entry.claude_file_id}: the service can't delete what was made in chats"
             )
         deleter.check(number, entry.claude_file_id, caller)
         await self._delete(deleter, entry, name, caller)
@@ -279,16 +323,16 @@ class Filesystem:
         entry = self._catalog.find(name.decode(errors="replace")) if parent == ROOT else None
         if entry is None:
             raise RefusedError("only directories of deleted files can be removed")
-        remains = self._remains.of(entry.number)
+        remains = self._entries.remains.of(entry.number)
         if remains is None or remains:
             raise NotEmptyError(f"{entry.claude_file_id}: its content still exists")
-        self._remains.clear(entry.number)
+        self._entries.remains.clear(entry.number)
 
     async def _delete(self, deleter: Deleter, entry: Entry, name: bytes, caller: Caller) -> None:
         record = entry.record.raw if entry.record else None
         await deleter.delete(entry.claude_file_id, record, caller)
         self.counters.deleted += 1
-        self._remains.leave(entry.number, {META_NAME} - {name})
+        self._entries.remains.leave(entry.number, {META_NAME} - {name})
         await self._forget_entry(entry)
 
     async def forget(self, claude_file_id: str) -> None:
@@ -312,6 +356,8 @@ class Filesystem:
     def describe(self, inode: Inode, name: bytes | None = None) -> str:
         """Return a node, or a name in it, as a path below the mountpoint; for messages, never raises."""
         path = {ROOT: "", HIDDEN_DIR: ".fsmount", STATUS: ".fsmount/status.json"}.get(inode)
+        if path is None and (node := view_node(inode)):
+            path = self._views.describe(node) if self._views else "a view"
         if path is None:
             number, kind = split(inode)
             entry = self._catalog.find_number(number)
@@ -333,57 +379,10 @@ class Filesystem:
     async def _lookup_in_root(self, name: bytes) -> Attributes | Absent:
         if name == HIDDEN_NAME:
             return self._fixed_directory(HIDDEN_DIR)
-        if not is_file_id(name):
-            return Absent(ABSENT_S)
-        claude_file_id = name.decode("ascii")
-        entry = self._catalog.find(claude_file_id)
-        if entry and (entry.is_live or self._remains.of(entry.number) is not None):
-            return self._view.directory(entry)
-        if self._service is None:
-            return Absent(ABSENT_S)
-        try:
-            record = await self._service.get(claude_file_id)
-        except client.NotFoundError:
-            return Absent(ABSENT_S)
-        return self._view.directory(await self._catalog.put_record(record))
-
-    def _entry(self, number: int) -> Entry:
-        entry = self._catalog.find_number(number)
-        if entry is None or not (entry.is_live or self._remains.of(number) is not None):
-            raise AbsentError("the file is gone")
-        return entry
-
-    def _has_name(self, entry: Entry, name: bytes) -> bool:
-        remains = self._remains.of(entry.number)
-        return remains is None or name in remains
-
-    async def _with_record(self, entry: Entry) -> Entry:
-        """Return the entry with its record, asking the service for it the first time."""
-        if entry.record:
-            return entry
-        if self._service is None:
-            raise OfflineError(
-                f"{entry.claude_file_id}: the case does not hold its record and the mount is offline"
-            )
-        try:
-            record = await self._service.get(entry.claude_file_id)
-        except client.NotFoundError:
-            await self._catalog.mark_gone(entry.claude_file_id)
-            raise
-        return await self._catalog.put_record(record)
-
-    async def _content_attributes(self, entry: Entry) -> Attributes:
-        """Return attributes with the exact size, which may mean fetching the content first."""
-        size_bytes = self._view.size_bytes(entry)
-        if size_bytes is None:
-            size_bytes = await self._contents.measure(entry.claude_file_id, _md5(entry))
-        return self._view.content(entry, size_bytes)
-
-    async def _open_content(self, entry: Entry) -> OpenContent:
-        size_bytes = self._view.size_bytes(entry)
-        bound = self._rules.verified_open_bytes
-        whole = size_bytes is None or bound is None or size_bytes <= bound
-        return await self._contents.open(entry.claude_file_id, size_bytes, _md5(entry), whole=whole)
+        if self._views and self._views.is_root_name(name):
+            return self._views.lookup_in_root(name)
+        entry = await self._entries.named(name)
+        return self._view.directory(entry) if entry else Absent(ABSENT_S)
 
     def _refuse_denied_program(self, entry: Entry, caller: Caller) -> None:
         if not self._rules.deny_programs or self._contents.is_stored(entry.claude_file_id):
@@ -397,7 +396,7 @@ class Filesystem:
 
     def _known_node(self, inode: Inode) -> tuple[Entry, Kind]:
         number, kind = split(inode)
-        return self._entry(number), kind
+        return self._entries.get(number), kind
 
     @staticmethod
     def _fixed_directory(inode: Inode) -> Attributes:
@@ -418,5 +417,6 @@ class Filesystem:
         )
 
 
-def _md5(entry: Entry) -> str | None:
-    return entry.record.md5 if entry.record else None
+def _is_our_own(inode: Inode) -> bool:
+    """Say whether a node belongs to the mount itself, or its views, and to no file."""
+    return inode in _FIXED or view_node(inode) is not None

@@ -4,6 +4,7 @@ An inode number is worked out from the catalog's number of a file, so it is the 
 case and nothing has to be remembered per node that the kernel knows.
 """
 
+import dataclasses
 import enum
 from typing import Generic, NewType, TypeVar
 
@@ -44,6 +45,57 @@ def split(inode: Inode) -> tuple[int, Kind]:
     if number < 1:
         raise ValueError(f"inode {inode} belongs to no file")
     return number, Kind(kind)
+
+
+class ViewKind(enum.IntEnum):
+    """Which node of the views an inode is; see `browse`."""
+
+    BY_USER = 0
+    BY_PROJECT = 1
+    PERSON = 2
+    PROJECT = 3
+    CHAT_OF_PERSON = 4
+    CHAT_OF_PROJECT = 5
+    ATTACHMENTS = 6
+    LINK_OF_PERSON = 7
+    LINK_OF_PROJECT = 8
+    LINK_OF_ATTACHMENT = 9
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ViewNode:
+    """A node of the views.
+
+    `number` is that of the person, project or chat it belongs to, `file` that of a link's target.
+    """
+
+    kind: ViewKind
+    number: int = 0
+    file: int = 0
+
+
+# Bit 62 sets the views apart from files, then come 4 bits of kind, 27 of the number (134 million chats) and
+# 31 of the file (2 billion); bit 63 stays clear, for programs that read inode numbers as signed.
+_VIEW_BIT = 1 << 62
+_KIND_SHIFT = 58
+_FILE_BITS = 31
+_NUMBER_BITS = 27
+
+
+def inode_of_view(node: ViewNode) -> Inode:
+    """Return the inode of a node of the views."""
+    if node.number >> _NUMBER_BITS or node.file >> _FILE_BITS:
+        raise ValueError(f"more chats or files than inode numbers have room for: {node}")
+    return Inode(_VIEW_BIT | node.kind << _KIND_SHIFT | node.number << _FILE_BITS | node.file)
+
+
+def view_node(inode: Inode) -> ViewNode | None:
+    """Return which node of the views an inode is; None for all others."""
+    if not inode & _VIEW_BIT:
+        return None
+    kind = inode >> _KIND_SHIFT & 0xF
+    number = inode >> _FILE_BITS & (1 << _NUMBER_BITS) - 1
+    return ViewNode(ViewKind(kind), number, inode & (1 << _FILE_BITS) - 1)
 
 
 class HandleTable(Generic[T]):

@@ -25,7 +25,7 @@ from fsmount.background import Readiness, fork_to_background
 from fsmount.boundary import Boundary
 from fsmount.case import Case, CaseLock, case_path
 from fsmount.config import MountSettings, read_ids
-from fsmount.errors import CaseLockedError, FsmountError
+from fsmount.errors import CaseLockedError, FsmountError, first_of
 from fsmount.mountpoint import FS_TYPE, check_outside, mounts, prepare, resolve
 from fsmount.operations import Operations, Owner, correct, serve
 from fsmount.signals import hold_back, ignore, let_through, unfreezing, wanted_end_signals
@@ -74,7 +74,7 @@ def _mount_and_serve(settings: MountSettings, case: Case, lock: CaseLock, ids: l
                 lock.describe(_purpose(settings))  # by the child's pid from now on
             return _Session(settings, case, operations, attachment, readiness).run(ids)
     except Exception as group:
-        error = _first(group)
+        error = first_of(group)
         if readiness.failed(_line_of(error)):  # who started us prints it; nothing is mounted by now
             log.debug("ended before it was ready", exc_info=error)
             return 1
@@ -257,13 +257,6 @@ async def _correct_kernel(built: Built) -> None:
             await trio.to_thread.run_sync(correct, stale, abandon_on_cancel=True)
         except Exception:  # a name shown for too long is no reason to end the mount
             log.exception("can't correct what the kernel believes of %r, please report it", stale)
-
-
-def _first(error: BaseException) -> BaseException:
-    """Return the one error behind the groups that nurseries make of it."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _line_of(error: BaseException) -> str:

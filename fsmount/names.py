@@ -13,7 +13,7 @@ from collections.abc import Sequence
 META_NAME = b"meta.json"
 MAX_NAME_BYTES = 255  # what every file system that evidence is copied to takes
 
-_FILE_ID = re.compile(rb"claude_file_[A-Za-z0-9]{1,128}")
+_FILE_ID = re.compile(rb"claude_(?:file|gen_file|artifact_version)_[A-Za-z0-9]{1,128}")
 _HASH_DIGITS = 8
 _MAX_EXTENSION_BYTES = 33  # with its dot; a longer "extension" is part of the name
 
@@ -28,6 +28,9 @@ _EXTENSIONS = {
     "application/msword": ".doc",
     "application/pdf": ".pdf",
     "application/rtf": ".rtf",
+    "application/vnd.ant.code": ".txt",
+    "application/vnd.ant.mermaid": ".mmd",
+    "application/vnd.ant.react": ".jsx",
     "application/vnd.ms-excel": ".xls",
     "application/vnd.ms-powerpoint": ".ppt",
     "application/vnd.openxmlformats-officedocument.presentationml.presentation": ".pptx",
@@ -69,7 +72,7 @@ _PYTHONS_OWN = mimetypes.MimeTypes(filenames=())
 
 
 def is_file_id(name: bytes) -> bool:
-    """Say whether a name has the form of a file's id, so that asking the service for it makes sense."""
+    """Say whether a name has the form of an id, so that asking the service for it makes sense."""
     return _FILE_ID.fullmatch(name) is not None
 
 
@@ -79,7 +82,7 @@ def content_name(filename: str | None, mime_type: str | None) -> bytes:
     Shape: UTF-8, 1 to 255 bytes, never hidden, never `meta.json`; the same for the same arguments, always.
     """
     if not filename:
-        return f"content{_extension_of(mime_type)}".encode()
+        return f"content{extension_of(mime_type)}".encode()
     if filename.casefold() == META_NAME.decode():
         return f"content-{filename}".encode()
     first = _percent(filename[0]) if filename[0] in ".-" else _escape(filename[0])
@@ -87,7 +90,19 @@ def content_name(filename: str | None, mime_type: str | None) -> bytes:
     if len(name) <= MAX_NAME_BYTES:
         return name
     # One piece per character, so that the cut never goes through the middle of one, escaped or not.
-    return _shorten([first, *map(_escape, filename[1:])], filename)
+    pieces = [first, *map(_escape, filename[1:])]
+    return _shorten(pieces, filename, _stem_end(pieces))
+
+
+def folder_name(text: str) -> bytes:
+    """Return the entry name of a directory that is called by what people wrote; escaped as content is."""
+    return content_name(text, None)
+
+
+def told_apart(name: bytes, seed: str) -> bytes:
+    """Return a name with a mark of `seed`, for where the plain name is taken; the extension stays."""
+    text = name.decode()
+    return _shorten(list(text), seed, _stem_end(text))
 
 
 def _escape(text: str) -> str:
@@ -98,17 +113,17 @@ def _percent(character: str) -> str:
     return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
 
 
-def _extension_of(mime_type: str | None) -> str:
+def extension_of(mime_type: str | None) -> str:
+    """Return the extension that a type suggests, with its dot; empty where it suggests none."""
     essence = (mime_type or "").partition(";")[0].strip().lower()
     known = _EXTENSIONS.get(essence) or _PYTHONS_OWN.guess_extension(essence, strict=True)
     return known or ""
 
 
-def _shorten(pieces: Sequence[str], filename: str) -> bytes:
-    """Cut the stem of a name that is too long, and tell such names apart by a hash of the full one."""
-    full = filename.encode("utf-8", "surrogatepass")
+def _shorten(pieces: Sequence[str], seed: str, stem_end: int) -> bytes:
+    """Put a mark of `seed` before the extension, and cut the stem to the room that is left."""
+    full = seed.encode("utf-8", "surrogatepass")
     mark = "~" + hashlib.sha256(full).hexdigest()[:_HASH_DIGITS]
-    stem_end = _stem_end(pieces)
     end = (mark + "".join(pieces[stem_end:])).encode()
     stem = b""
     for piece in pieces[:stem_end]:

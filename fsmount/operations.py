@@ -103,6 +103,14 @@ class Operations(pyfuse3.Operations):
 
         return await self._run(lambda: f"stat of {self._named(inode)}", caller, work)
 
+    async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
+        """Return where a link leads."""
+        return await self._run(
+            lambda: f"readlink of {self._named(inode)}",
+            _caller(ctx),
+            _now(lambda: FileNameT(_checked(self._fs.readlink(Inode(inode))))),
+        )
+
     async def getxattr(self, inode: InodeT, name: FileNameT, ctx: RequestContext) -> bytes:
         """Return one extended attribute, from memory."""
         return await self._run(

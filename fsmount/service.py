@@ -17,6 +17,7 @@ import trio
 import client
 from fsmount.download import ByteStream
 from fsmount.errors import UnreachableError
+from fsmount.objects import Record
 
 _UNKNOWN_ID_MEMORY_S = 60.0  # a typo in a loop must not eat the organization's budget
 _FAILURE_MEMORY_S = 5.0  # tools ask the same thing several times in a row
@@ -27,7 +28,7 @@ _MEMORY_ENTRIES = 10_000
 class Files(Protocol):
     """The part of `client.AsyncFiles` that a mount needs."""
 
-    async def get(self, claude_file_id: str) -> client.File:
+    async def get(self, claude_file_id: str) -> Record:
         """Fetch the record of one file."""
         ...
 
@@ -86,7 +87,7 @@ class _Flight:
     """One request for a record and what became of it."""
 
     landed: trio.Event
-    record: client.File | None = None
+    record: Record | None = None
     error: Exception | None = None
     forget_at: float = math.inf
 
@@ -108,7 +109,7 @@ class Service:
         """Say whether the last attempt to connect succeeded."""
         return not self._breaker.is_open
 
-    async def get(self, claude_file_id: str) -> client.File:
+    async def get(self, claude_file_id: str) -> Record:
         """Fetch a record; askers at the same time share one request, and a recent failure.
 
         The request goes on when its askers are killed: its answer is kept for the next one.
@@ -123,7 +124,7 @@ class Service:
         assert flight.record is not None
         return flight.record
 
-    async def ask(self, claude_file_id: str) -> client.File:
+    async def ask(self, claude_file_id: str) -> Record:
         """Fetch a record now, whatever is remembered of it."""
         async with self._attempt():
             return await self._files.get(claude_file_id)

@@ -14,6 +14,7 @@ PREFERRED_READ_BYTES = 128 * 1024
 _DIRECTORY_MODE = stat.S_IFDIR | 0o555
 _WRITABLE_DIRECTORY_MODE = stat.S_IFDIR | 0o755  # unlink needs it, where unlink is allowed at all
 _FILE_MODE = stat.S_IFREG | 0o444
+_LINK_MODE = stat.S_IFLNK | 0o777
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DOCUMENTED_ORDER = (
     "id",
@@ -66,6 +67,13 @@ def file_attributes(
 ) -> Attributes:
     """Return the attributes of a file."""
     return Attributes(inode, _FILE_MODE, size_bytes, mtime_ns, 1, attr_timeout_s, entry_timeout_s)
+
+
+def link_attributes(
+    inode: Inode, target: bytes, mtime_ns: int, *, attr_timeout_s: float, entry_timeout_s: float
+) -> Attributes:
+    """Return the attributes of a symbolic link."""
+    return Attributes(inode, _LINK_MODE, len(target), mtime_ns, 1, attr_timeout_s, entry_timeout_s)
 
 
 def mtime_ns_of(created_at: datetime | None) -> int:

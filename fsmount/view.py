@@ -9,7 +9,8 @@ from fsmount.catalog import Entry, Listed
 from fsmount.content import Contents, Known
 from fsmount.errors import NoAttributeError
 from fsmount.inodes import Inode, Kind, inode_of
-from fsmount.tree import Attributes, directory_attributes, file_attributes, meta_json, mtime_ns_of
+from fsmount.objects import mime_type_of
+from fsmount.tree import Attributes, directory_attributes, file_attributes, meta_json
 
 # How long the kernel may believe an answer without asking again. Bytes and names never change, but a file
 # may be deleted elsewhere, so names are confirmed now and then; that costs an index look-up, no request.
@@ -35,10 +36,9 @@ class View:
 
     def directory(self, entry: Entry) -> Attributes:
         """Return the attributes of a file's directory; dated 1970 until its record is known."""
-        created_at = entry.record.created_at if entry.record else None
         return directory_attributes(
             inode_of(entry.number, Kind.DIRECTORY),
-            mtime_ns_of(created_at),
+            entry.mtime_ns,
             writable=self.is_writable,
             entry_timeout_s=NAME_S,
             attr_timeout_s=NAME_S if entry.record else UNSETTLED_S,
@@ -84,7 +84,7 @@ class View:
         if kind is Kind.CONTENT and entry.record:
             known = self.contents.find(entry.claude_file_id) or _NOTHING_KNOWN
             values |= {
-                XATTR_MIME_TYPE: entry.record.mime_type,
+                XATTR_MIME_TYPE: mime_type_of(entry.record),
                 XATTR_MD5: known.md5 or entry.record.md5,
                 XATTR_SHA256: known.sha256,
                 XATTR_VERIFIED: known.verified,
@@ -106,12 +106,11 @@ class View:
             raise NoAttributeError(f"no attribute {name.decode(errors='replace')}") from None
 
     def _file(self, entry: Entry, kind: Kind, size_bytes: int, timeout_s: float) -> Attributes:
-        created_at = entry.record.created_at if entry.record else None
         inode: Inode = inode_of(entry.number, kind)
         return file_attributes(
             inode,
             size_bytes,
-            mtime_ns_of(created_at),
+            entry.mtime_ns,
             attr_timeout_s=timeout_s,
             entry_timeout_s=min(timeout_s, NAME_S),
         )

@@ -26,6 +26,7 @@ def mount(
         Path | None, Parameter(group=SERVICE, metavar="FILE", allow_leading_hyphen=True)
     ] = None,
     offline: Annotated[bool, flag(SERVICE)] = False,
+    no_views: Annotated[bool, flag(ACCESS)] = False,
     allow_delete: Annotated[bool, flag(GUARDS)] = False,
     allow_move: Annotated[bool, flag(GUARDS)] = False,
     verified_open: Annotated[str, option(GUARDS, "SIZE|all|none")] = "16MiB",
@@ -65,6 +66,8 @@ def mount(
         File ids to add to the case, one a line; - is standard input. Costs no request.
     offline
         Make no request at all: show only what the case already holds.
+    no_views
+        Leave out by-user and by-project.
     allow_delete
         Let unlink delete files, for ever and for the whole organization.
     allow_move
@@ -113,6 +116,7 @@ def mount(
         verified_open_bytes=settings_of.parse_verified_open(verified_open),
         deny_programs=settings_of.parse_deny_programs(deny_programs),
         offline=offline,
+        views=not no_views,
         max_rpm=max_rpm,
         timeout_s=timeout,
         cache_bytes=settings_of.parse_size(cache_size, "--cache-size"),

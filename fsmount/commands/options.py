@@ -2,6 +2,7 @@
 
 from cyclopts import Group, Parameter
 
+WISH = Group("What is collected", sort_key=0)
 SERVICE = Group("Service and key", sort_key=1)
 GUARDS = Group("What readers may do", sort_key=2)
 LIMITS = Group("Limits", sort_key=3)

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import client
-from fsmount.catalog import Catalog, State
+from fsmount.catalog import Catalog
 from fsmount.database import SCHEMA_VERSION, connect
 from fsmount.errors import CaseError
+from fsmount.objects import State
 
 
 def record(file_id: str, **fields: object) -> client.File:
@@ -136,7 +137,7 @@ def test_any_history_keeps_numbers_and_names(steps, page, tmp_path_factory):
                     assert entry == catalog.find_number(entry.number)
                     if entry.content_name:
                         assert entry.content_name == names.setdefault(file_id, entry.content_name)
-            live = [f for f in numbers if (found := catalog.find(f)) and found.is_live]
+            live = [f for f in numbers if (found := catalog.find(f)) and found.is_shown]
             assert sorted(live, key=numbers.__getitem__) == walk(catalog, page)
             assert len(live) == catalog.count()
             first = catalog.page(0, page)

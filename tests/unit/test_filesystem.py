@@ -151,6 +151,7 @@ async def world(
                 rules,
                 status=lambda: b'{"state": "fine"}\n',
                 on_stale=stale.append,
+                on_gone=lambda key, _error: journal.append("gone", key),
             )
             built = World(fs, files, catalog, journal)
             built.stale = stale

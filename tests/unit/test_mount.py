@@ -8,7 +8,7 @@ import pytest
 
 import client
 from fsmount import connection, mount
-from fsmount.errors import CaseError
+from fsmount.errors import CaseError, first_of
 from fsmount.mount import effective_timeout_s
 
 
@@ -37,7 +37,7 @@ def test_operations_end_well_before_the_kernel_loses_patience(
 def test_what_ended_a_start_is_one_line(error, line):
     """Whatever nurseries have made of it."""
     group = BaseExceptionGroup("outer", [ExceptionGroup("inner", [error])])
-    assert line == mount._line_of(mount._first(group))
+    assert line == mount._line_of(first_of(group))
 
 
 def test_nothing_in_the_process_looks_below_the_mountpoint(monkeypatch, tmp_path):

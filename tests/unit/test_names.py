@@ -214,7 +214,13 @@ def test_long_names_with_one_beginning_stay_apart():
 
 @pytest.mark.parametrize(
     "name",
-    [b"claude_file_0", b"claude_file_01AbCdEfGhIjKlMnOpQrStUv", b"claude_file_" + b"z" * 128],
+    [
+        b"claude_file_0",
+        b"claude_file_01AbCdEfGhIjKlMnOpQrStUv",
+        b"claude_file_" + b"z" * 128,
+        b"claude_gen_file_01",
+        b"claude_artifact_version_01",
+    ],
 )
 def test_well_formed_ids(name):
     """An id is the prefix and letters and digits."""
@@ -236,7 +242,8 @@ def test_well_formed_ids(name):
         b"Claude_file_01",
         b" claude_file_01",
         b"xclaude_file_01",
-        b"claude_gen_file_01",
+        b"claude_gen_file_",
+        b"claude_artifact_01",
         b"claude_file_" + b"z" * 129,
     ],
 )

@@ -74,6 +74,9 @@ class FakeFilesystem:
     async def rmdir(self, parent, name, _caller):
         return self._answer("rmdir", parent, name)
 
+    def readlink(self, inode):
+        return self._answer("readlink", inode)
+
     def getxattr(self, inode, name):
         return self._answer("getxattr", inode, name)
 
@@ -104,6 +107,7 @@ Call = Callable[[Operations], Awaitable[object]]
 CALLS: dict[str, Call] = {
     "lookup": lambda o: o.lookup(1, b"x", CTX),
     "getattr": lambda o: o.getattr(5, CTX),
+    "readlink": lambda o: o.readlink(1 << 62, CTX),
     "getxattr": lambda o: o.getxattr(5, b"user.x", CTX),
     "listxattr": lambda o: o.listxattr(5, CTX),
     "statfs": lambda o: o.statfs(CTX),
@@ -228,7 +232,7 @@ async def test_whatever_would_change_the_tree_is_refused(operation, caplog):
 
 def test_no_handler_of_the_library_is_left_to_its_default_but_those_never_called():
     """A handler that is not ours answers ENOSYS, after which the kernel never asks again."""
-    never_called = {"access", "readlink"}  # by default_permissions; there are no links
+    never_called = {"access"}  # by default_permissions
     no_work = {
         "flush",
         "fsync",

@@ -1,0 +1,393 @@
+"""What walks found, kept: chats, people, projects, and which message or project names which file.
+
+Every answer is one transaction, together with the cursor behind it, so whatever ends a walk, the next one
+goes on from what is here and asks for nothing twice. All files that an answer names are kept; those outside
+of what was asked for are not shown (`State.SEEN`), so that asking for more later costs no request for a chat
+that has not changed.
+
+Plain code without waiting.
+"""
+
+import contextlib
+import dataclasses
+import enum
+import json
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Self
+
+import client
+from fsmount.database import connect, reported, transaction
+from fsmount.names import is_file_id
+from fsmount.objects import State, content_name_of, record_of, told_by_entry
+from fsmount.places import Places
+from fsmount.tree import mtime_ns_of
+
+# A file that was gone or deleted stays so: messages go on naming files that exist no more.
+_PUT_FILE = (
+    "INSERT INTO file (claude_file_id, state, mtime_ns, content_name, record, told)"
+    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (claude_file_id) DO UPDATE SET"
+    " state = CASE state WHEN 0 THEN excluded.state ELSE state END,"
+    " mtime_ns = CASE WHEN excluded.told > told THEN excluded.mtime_ns ELSE mtime_ns END,"
+    " record = CASE WHEN excluded.told > told THEN excluded.record ELSE record END,"
+    " content_name = coalesce(content_name, excluded.content_name),"
+    " told = max(told, excluded.told)"
+)
+_PUT_ORIGIN = (
+    "INSERT INTO origin (chat, file, message_id, role, at)"
+    " SELECT ?, number, ?, ?, ? FROM file WHERE claude_file_id = ? ON CONFLICT DO NOTHING"
+)
+_PUT_ATTACHMENT = (
+    "INSERT INTO attachment (project, file, at)"
+    " SELECT ?, number, ? FROM file WHERE claude_file_id = ? ON CONFLICT DO NOTHING"
+)
+_SHOW_FILES_OF_CHAT = (
+    "UPDATE file SET state = 1 WHERE state = 0 AND claude_file_id GLOB ? AND number IN"
+    " (SELECT file FROM origin WHERE chat = ? AND coalesce(at, ?) >= ? AND coalesce(at, ?) < ?)"
+)
+_ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once: json.dumps would make one an entry
+_PENDING = (
+    "SELECT p.kind, p.number, coalesce(c.chat_id, j.project_id), p.cursor FROM pending p"
+    " LEFT JOIN chat c ON p.kind = 0 AND c.number = p.number"
+    " LEFT JOIN project j ON p.kind = 1 AND j.number = p.number"
+    " WHERE p.scope = ? AND (p.kind, p.number) > (?, ?) ORDER BY p.kind, p.number LIMIT ?"
+)
+THROUGH = ""  # stands for a cursor, of a list whose end this run has seen
+_NAMED = "named"  # stands for a list: what was named instead of being looked for
+_EARLIEST, _LATEST = -(1 << 62), 1 << 62
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a walk is to show: whose files, and which families of them."""
+
+    scope: client.Scope = dataclasses.field(default_factory=client.Scope)
+    families: frozenset[client.Family] = frozenset({client.Family.FILE})
+    chats: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Return the name under which what is left to do for it is kept; the same for the same wish."""
+        fields: dict[str, object] = {
+            name: sorted(value) if isinstance(value, tuple) else value.isoformat()
+            for name, value in dataclasses.asdict(self.scope).items()
+            if value
+        }
+        fields["families"] = sorted(family.name for family in self.families)
+        if self.chats:
+            fields["chats"] = sorted(self.chats)
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+
+
+@dataclasses.dataclass(slots=True)
+class Tally:
+    """What was stored; `unfit` says which entries had to be left out, and why."""
+
+    chats_listed: int = 0
+    chats_read: int = 0
+    projects_read: int = 0
+    files_new: int = 0
+    files_named: int = 0
+    documents: int = 0
+    unfit: list[str] = dataclasses.field(default_factory=list)
+
+
+class Place(enum.IntEnum):
+    """What files are named by."""
+
+    CHAT = 0
+    PROJECT = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pending:
+    """A chat or project that is still to be read, from behind `cursor`; ordered by `place`."""
+
+    place: tuple[Place, int]
+    listing: client.Listing
+    cursor: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Left:
+    """How much there is still to be read."""
+
+    chats: int = 0
+    projects: int = 0
+
+
+_LISTING_OF: dict[int, Callable[[str], client.Listing]] = {
+    Place.CHAT: lambda owner: client.Listing("messages", owner),
+    Place.PROJECT: lambda owner: client.Listing("attachments", owner),
+}
+
+
+class Collection:
+    """What walks found, of one case, as far as one wish is concerned.
+
+    Errors of every method: CaseError when the database can't be read or written.
+    """
+
+    def __init__(self, path: Path, wanted: Wanted) -> None:
+        self._path = path
+        self._wanted = wanted
+        self._key = wanted.key
+        self._db = connect(path)
+        self._places = Places(self._db)
+        self.tally = Tally()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._db.close()
+
+    # -- where to go on --------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Have the chats and projects read that are named, unless an earlier run has begun with them."""
+        with self._transaction():
+            if self._cursor(_NAMED) is None:
+                for chat_id in self._wanted.chats:
+                    self._want(Place.CHAT, self._places.put_chat(client.Chat(chat_id)))
+                for project_id in self._wanted.scope.projects:
+                    self._want(Place.PROJECT, self._places.put_project(project_id, None))
+                self._put_cursor(_NAMED, THROUGH)
+
+    def finish(self) -> None:
+        """Let the next run begin anew with everything that can't be taken up where it ended."""
+        with self._transaction():
+            self._db.execute(
+                "UPDATE listing SET cursor = NULL WHERE scope = ? AND cursor = ?",
+                (self._key, THROUGH),
+            )
+
+    def cursor_of(self, listing: client.Listing) -> str | None:
+        """Return where a list was left: None to begin at its beginning, THROUGH when it is."""
+        with reported(self._path):
+            return self._cursor(listing.key)
+
+    def forget_cursor(self, listing: client.Listing) -> None:
+        """Begin a list anew."""
+        with self._transaction():
+            self._put_cursor(listing.key, None)
+
+    def pending(self, after: tuple[int, int], limit: int) -> list[Pending]:
+        """Return what is still to be read, in order, from behind a place."""
+        with reported(self._path):
+            rows = self._db.execute(_PENDING, (self._key, *after, limit)).fetchall()
+        return [
+            Pending((Place(kind), number), _LISTING_OF[kind](owner), cursor)
+            for kind, number, owner, cursor in rows
+        ]
+
+    def left(self) -> Left:
+        """Return how much is still to be read."""
+        with reported(self._path):
+            query = "SELECT kind, count(*) FROM pending WHERE scope = ? GROUP BY kind"
+            counts = dict(self._db.execute(query, (self._key,)).fetchall())
+        return Left(counts.get(Place.CHAT, 0), counts.get(Place.PROJECT, 0))
+
+    def people_of(self, email: str) -> list[str]:
+        """Return the ids of the users with an e-mail address, as far as they are known."""
+        with reported(self._path):
+            rows = self._db.execute(
+                "SELECT user_id FROM person WHERE lower(email) = lower(?) ORDER BY user_id",
+                (email,),
+            ).fetchall()
+        return [user_id for (user_id,) in rows]
+
+    # -- storing answers -------------------------------------------------------------------------
+
+    def store(self, step: client.Step, page: client.Page) -> None:
+        """Store one answer and the cursor behind it, all or nothing."""
+        before = dataclasses.replace(self.tally, unfit=list(self.tally.unfit))
+        try:
+            with self._transaction():
+                self._store(step, page)
+        except BaseException:
+            self.tally = before
+            raise
+
+    def give_up_chat(self, chat_id: str) -> None:
+        """Note that a chat is deleted, so that it is not asked for again."""
+        with self._transaction():
+            number = self._places.put_chat(client.Chat(chat_id, is_deleted=True))
+            self._db.execute("UPDATE chat SET walked_at = updated_at WHERE number = ?", (number,))
+            self._done(Place.CHAT, number)
+            self.tally.chats_read += 1
+
+    def _store(self, step: client.Step, page: client.Page) -> None:
+        if step.listing.kind == "messages":
+            self._store_messages(step, page)
+        elif step.listing.kind == "attachments":
+            self._store_attachments(step, page)
+        else:
+            for entry in page.entries:
+                match entry:
+                    case client.Chat():
+                        self._store_chat(entry)
+                    case client.Project():
+                        self._want(Place.PROJECT, self._places.put_project(entry.id, entry.name))
+                    case client.User():
+                        self._places.put_person(entry.id, entry.email)
+            self._put_cursor(step.listing.key, _cursor_behind(step, page))
+
+    def _store_chat(self, chat: client.Chat) -> None:
+        self.tally.chats_listed += 1
+        if not self._wanted.scope.admits_chat(chat):
+            return
+        number = self._places.put_chat(chat)
+        if chat.is_deleted:
+            self._db.execute("UPDATE chat SET walked_at = updated_at WHERE number = ?", (number,))
+            return
+        row = self._db.execute(
+            "SELECT 1 FROM chat WHERE number = ? AND walked_at = updated_at", (number,)
+        ).fetchone()
+        if row:
+            self._show_files_of(number)
+        else:
+            self._want(Place.CHAT, number)
+
+    def _want(self, place: Place, number: int) -> None:
+        self._db.execute(
+            "INSERT INTO pending (scope, kind, number) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            (self._key, place, number),
+        )
+
+    def _store_messages(self, step: client.Step, page: client.Page) -> None:
+        assert page.chat is not None
+        number = self._places.put_chat(page.chat)
+        mentions = self._put_files(page.entries)
+        self._db.executemany(
+            _PUT_ORIGIN,
+            (
+                (number, mention.message_id or "", mention.role, _micros(mention.at), mention.id)
+                for mention in mentions
+            ),
+        )
+        if mentions:
+            self._db.execute("UPDATE chat SET has_files = 1 WHERE number = ?", (number,))
+        if step.cursor is None:
+            # What changes while the pages are read shows in the list again, by its later time.
+            self._db.execute(
+                "UPDATE pending SET read_at = ? WHERE scope = ? AND kind = ? AND number = ?",
+                (page.chat.updated_at, self._key, Place.CHAT, number),
+            )
+        if page.has_more:
+            self._go_on_behind(Place.CHAT, number, page.cursor)
+            return
+        self._db.execute(
+            "UPDATE chat SET walked_at = (SELECT read_at FROM pending"
+            " WHERE scope = ? AND kind = ? AND number = ?) WHERE number = ?",
+            (self._key, Place.CHAT, number, number),
+        )
+        self._done(Place.CHAT, number)
+        self.tally.chats_read += 1
+
+    def _store_attachments(self, step: client.Step, page: client.Page) -> None:
+        self.tally.documents += page.passed_over
+        number = self._places.put_project(step.listing.owner, None)
+        mentions = self._put_files(page.entries)
+        self._db.executemany(
+            _PUT_ATTACHMENT, ((number, _micros(mention.at), mention.id) for mention in mentions)
+        )
+        if page.has_more:
+            self._go_on_behind(Place.PROJECT, number, page.cursor)
+        else:
+            self._done(Place.PROJECT, number)
+            self.tally.projects_read += 1
+
+    def _go_on_behind(self, place: Place, number: int, cursor: str | None) -> None:
+        self._db.execute(
+            "UPDATE pending SET cursor = ? WHERE scope = ? AND kind = ? AND number = ?",
+            (cursor, self._key, place, number),
+        )
+
+    def _done(self, place: Place, number: int) -> None:
+        self._db.execute(
+            "DELETE FROM pending WHERE scope = ? AND kind = ? AND number = ?",
+            (self._key, place, number),
+        )
+
+    # -- rows ------------------------------------------------------------------------------------
+
+    def _put_files(self, entries: Iterable[object]) -> list[client.Mention]:
+        """Store what is named; an entry that can't be shown does not spoil the others, but is told."""
+        mentions, rows = [], []
+        for mention in entries:
+            assert isinstance(mention, client.Mention)
+            try:
+                rows.append(self._file_row(mention))
+                mentions.append(mention)
+            except client.InvalidResponseError as error:
+                self.tally.unfit.append(f"{mention.id!r:.200}: {error}")
+        before = self._live_count()
+        self._db.executemany(_PUT_FILE, rows)
+        self.tally.files_new += self._live_count() - before
+        self.tally.files_named += len(mentions)
+        return mentions
+
+    def _file_row(self, mention: client.Mention) -> tuple[str, int, int, bytes | None, str, int]:
+        if not is_file_id(mention.id.encode("utf-8", "replace")):
+            raise client.InvalidResponseError("the id can't be the name of a directory")
+        record = record_of(mention.id, mention.record)
+        told = told_by_entry(record)
+        is_wanted = mention.family in self._wanted.families
+        state = (
+            State.LIVE if is_wanted and self._wanted.scope.admits_time(mention.at) else State.SEEN
+        )
+        # Entries of generated files and artifacts have no time of their own.
+        mtime_ns = mtime_ns_of(record.created_at or mention.at)
+        name = content_name_of(record, told)
+        return mention.id, state, mtime_ns, name, _ENCODER.encode(mention.record), told
+
+    def _show_files_of(self, chat: int) -> None:
+        scope = self._wanted.scope
+        since = _EARLIEST if scope.since is None else _micros(scope.since)
+        until = _LATEST if scope.until is None else _micros(scope.until)
+        before = self._live_count()
+        for family in self._wanted.families:
+            self._db.execute(
+                _SHOW_FILES_OF_CHAT, (f"{family.value}*", chat, since, since, since, until)
+            )
+        self.tally.files_new += self._live_count() - before
+
+    def _cursor(self, key: str) -> str | None:
+        # Two wishes may go through the same list and keep other chats of it.
+        row = self._db.execute(
+            "SELECT cursor FROM listing WHERE scope = ? AND key = ?", (self._key, key)
+        ).fetchone()
+        return row[0] if row else None
+
+    def _put_cursor(self, key: str, cursor: str | None) -> None:
+        self._db.execute(
+            "INSERT INTO listing (scope, key, cursor) VALUES (?, ?, ?)"
+            " ON CONFLICT (scope, key) DO UPDATE SET cursor = excluded.cursor",
+            (self._key, key, cursor),
+        )
+
+    def _live_count(self) -> int:
+        query = "SELECT value FROM tally WHERE name = 'live_files'"
+        return int(self._db.execute(query).fetchone()[0])
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with reported(self._path), transaction(self._db):
+            yield
+
+
+def _cursor_behind(step: client.Step, page: client.Page) -> str | None:
+    """Return where a list goes on.
+
+    One by change is taken up at its end by the next run. All others would not name what has changed since,
+    so once they are through, they wait for the end of this run and then begin anew.
+    """
+    is_by_change = ("order_by", "updated_at") in step.listing.query
+    return (page.cursor or step.cursor) if page.has_more or is_by_change else THROUGH
+
+
+def _micros(at: datetime | None) -> int | None:
+    """Return a time as microseconds since 1970, UTC."""
+    return None if at is None else mtime_ns_of(at.astimezone(UTC)) // 1000

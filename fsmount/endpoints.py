@@ -1,0 +1,45 @@
+"""The service's endpoints for all families of objects, behind one face: who is asked goes by the id."""
+
+from contextlib import AbstractAsyncContextManager
+
+import client
+from fsmount.download import ByteStream
+from fsmount.objects import Record, family_of
+
+
+class Endpoints:
+    """Records, contents and deletion, whatever family an id belongs to."""
+
+    def __init__(self, api: client.AsyncComplianceClient) -> None:
+        self._api = api
+
+    async def get(self, claude_file_id: str) -> Record:
+        """Fetch one record."""
+        match family_of(claude_file_id):
+            case client.Family.GENERATED:
+                return await self._api.generated_files.get(claude_file_id)
+            case client.Family.ARTIFACT:
+                return await self._api.artifacts.get(claude_file_id)
+        return await self._api.files.get(claude_file_id)
+
+    async def delete(self, claude_file_id: str) -> None:
+        """Delete one file for ever; only uploaded ones can be."""
+        await self._api.files.delete(claude_file_id)
+
+    def open_stream(
+        self,
+        claude_file_id: str,
+        *,
+        offset: int = 0,
+        end: int | None = None,
+        ask_range: bool = True,
+    ) -> AbstractAsyncContextManager[ByteStream]:
+        """Open the body of one object."""
+        family = family_of(claude_file_id)
+        contents: client.AsyncFiles | client.AsyncGeneratedFiles | client.AsyncArtifacts
+        contents = self._api.files
+        if family is client.Family.GENERATED:
+            contents = self._api.generated_files
+        elif family is client.Family.ARTIFACT:
+            contents = self._api.artifacts
+        return contents.open_stream(claude_file_id, offset=offset, end=end, ask_range=ask_range)

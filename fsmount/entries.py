@@ -1,0 +1,129 @@
+"""One file of the catalog, with what has to be asked for: its record, its size, its content.
+
+Here is decided what the service is asked for at all, and what it means when it does not know a file.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import client
+from fsmount.body import OpenContent
+from fsmount.catalog import Catalog, Entry
+from fsmount.content import Contents
+from fsmount.deletion import Remains
+from fsmount.errors import AbsentError, OfflineError
+from fsmount.names import is_file_id
+from fsmount.objects import State
+from fsmount.service import Service
+from fsmount.tree import Attributes
+from fsmount.view import View
+
+
+class Entries:
+    """The files of a case as a mount shows them.
+
+    `on_gone` is told of a file that was shown and that the service does not know any more.
+    Units: `verified_open_bytes` in bytes, None: without bound.
+    Errors: OfflineError, and the client's where the service was asked.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        contents: Contents,
+        service: Service | None,
+        view: View,
+        *,
+        verified_open_bytes: int | None,
+        on_gone: Callable[[str, client.NotFoundError], None],
+    ) -> None:
+        self.remains = Remains()
+        self._catalog = catalog
+        self._contents = contents
+        self._service = service
+        self._view = view
+        self._verified_open_bytes = verified_open_bytes
+        self._on_gone = on_gone
+
+    async def named(self, name: bytes) -> Entry | None:
+        """Find a name in the root; an id that the case does not know costs one request, other names none."""
+        if not is_file_id(name):
+            return None
+        claude_file_id = name.decode("ascii")
+        entry = self._catalog.find(claude_file_id)
+        if entry and entry.state is State.SEEN:
+            await self._catalog.show(claude_file_id)
+            return entry
+        if entry and self._is_shown(entry):
+            return entry
+        if self._service is None:
+            return None
+        try:
+            record = await self._service.get(claude_file_id)
+        except client.NotFoundError:
+            return None
+        return await self._catalog.put_record(record)
+
+    def get(self, number: int) -> Entry:
+        """Return a file that is shown, by its number.
+
+        Errors: AbsentError.
+        """
+        entry = self._catalog.find_number(number)
+        if entry is None or not self._is_shown(entry):
+            raise AbsentError("the file is gone")
+        return entry
+
+    def _is_shown(self, entry: Entry) -> bool:
+        return entry.is_shown or self.remains.of(entry.number) is not None
+
+    def has_name(self, entry: Entry, name: bytes) -> bool:
+        """Say whether a name is still there: of a deleted file they go one by one."""
+        remains = self.remains.of(entry.number)
+        return remains is None or name in remains
+
+    async def with_record(self, entry: Entry) -> Entry:
+        """Return the entry with its record, asking the service where what is known does not suffice."""
+        if entry.is_settled:
+            return entry
+        if self._service is None:
+            if entry.record:
+                return entry  # whether there is content can't be found out now
+            raise OfflineError(
+                f"{entry.claude_file_id}: the case does not hold its record and the mount is offline"
+            )
+        async with self.noting_gone(entry.claude_file_id):
+            record = await self._service.get(entry.claude_file_id)
+        return await self._catalog.put_record(record)
+
+    async def content_attributes(self, entry: Entry) -> Attributes:
+        """Return attributes with the exact size, which may mean fetching the content first."""
+        size_bytes = self._view.size_bytes(entry)
+        if size_bytes is None:
+            async with self.noting_gone(entry.claude_file_id):
+                size_bytes = await self._contents.measure(entry.claude_file_id, _md5(entry))
+        return self._view.content(entry, size_bytes)
+
+    async def open_content(self, entry: Entry) -> OpenContent:
+        """Open the content; up to the bound only once it is whole and verified."""
+        size_bytes = self._view.size_bytes(entry)
+        bound = self._verified_open_bytes
+        whole = size_bytes is None or bound is None or size_bytes <= bound
+        async with self.noting_gone(entry.claude_file_id):
+            return await self._contents.open(
+                entry.claude_file_id, size_bytes, _md5(entry), whole=whole
+            )
+
+    @asynccontextmanager
+    async def noting_gone(self, claude_file_id: str) -> AsyncIterator[None]:
+        """Stop showing a file once the service says that it does not know it; what is stored is kept."""
+        try:
+            yield
+        except client.NotFoundError as error:
+            if await self._catalog.mark_gone(claude_file_id):
+                self._on_gone(claude_file_id, error)
+            raise
+
+
+def _md5(entry: Entry) -> str | None:
+    return entry.record.md5 if entry.record else None
