@@ -14,7 +14,7 @@ from cyclopts import App
 import client
 import fsmount
 from fsmount import logs
-from fsmount.commands import collecting, demonstration, journal, mounting
+from fsmount.commands import collecting, demonstration, journal, listing, mounting
 from fsmount.errors import FsmountError, UsageError
 from fsmount.sources import PREFIX, SOURCES
 
@@ -35,6 +35,7 @@ app = App(
 app.command(mounting.mount, config=SOURCES)
 app.command(mounting.unmount)
 app.command(collecting.collect, config=SOURCES)
+app.command(listing.files)
 app.command(journal.log)
 app.command(demonstration.demo)
 

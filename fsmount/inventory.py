@@ -1,0 +1,173 @@
+"""What a case knows, file by file: names, sizes, hashes, and where each was named. Read-only, in order.
+
+Memory stays small whatever the number of files: rows are taken from the database as they are asked for.
+"""
+
+import dataclasses
+import fnmatch
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from fsmount.database import connect, reported
+from fsmount.objects import State, display_name_of, mime_type_of, record_of
+
+_FILES = (
+    "SELECT f.number, f.claude_file_id, f.content_name, f.state, f.mtime_ns, f.record,"
+    " c.size_bytes, c.md5, c.sha256, c.verified, c.is_stored"
+    " FROM file f LEFT JOIN content c ON c.claude_file_id = f.claude_file_id WHERE f.state <> 0"
+)
+_OF_USER = (
+    " AND f.number IN (SELECT o.file FROM origin o JOIN chat h ON h.number = o.chat"
+    " JOIN person p ON p.number = h.person WHERE p.user_id = :user OR lower(p.email) = lower(:user))"
+)
+_OF_CHAT = (
+    " AND f.number IN (SELECT o.file FROM origin o JOIN chat h ON h.number = o.chat"
+    " WHERE h.chat_id = :chat)"
+)
+_ORIGINS = (
+    "SELECT h.chat_id, h.name, p.user_id, p.email, j.project_id, j.name, o.message_id, o.role, o.at"
+    " FROM origin o JOIN chat h ON h.number = o.chat LEFT JOIN person p ON p.number = h.person"
+    " LEFT JOIN project j ON j.number = h.project WHERE o.file = ?1"
+    " UNION ALL SELECT NULL, NULL, NULL, NULL, j.project_id, j.name, NULL, NULL, a.at"
+    " FROM attachment a JOIN project j ON j.number = a.project WHERE a.file = ?1 ORDER BY 9"
+)
+
+StateName = Literal["live", "gone", "deleted"]
+_STATES: dict[int, StateName] = {State.LIVE: "live", State.GONE: "gone", State.DELETED: "deleted"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Origin:
+    """A message, or a project, that names a file.
+
+    Shape: what is not known is None; `chat_id` and what goes with it are None where a project names it.
+    """
+
+    chat_id: str | None
+    chat_name: str | None
+    user_id: str | None
+    user_email: str | None
+    project_id: str | None
+    project_name: str | None
+    message_id: str | None
+    role: str | None
+    named_at: str | None
+
+
+_ORIGIN_FIELDS = [field.name for field in dataclasses.fields(Origin)]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Item:
+    """One file of a case.
+
+    Shape: what is not known is None. `name` is the entry name in the mount, `filename` what people wrote.
+    Size and hashes are those of the bytes where the case has seen them, else as recorded; `verified` is
+    `yes`, `no` or `mismatch`. Times are RFC 3339, UTC.
+    """
+
+    claude_file_id: str
+    name: str | None
+    filename: str | None
+    mime_type: str | None
+    size_bytes: int | None
+    md5: str | None
+    sha256: str | None
+    verified: str
+    is_stored: bool
+    state: StateName
+    created_at: str | None
+    origins: tuple[Origin, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Filter:
+    """Which files are wanted; None admits all.
+
+    Shape: `user` is an id or e-mail address; `name` and `mime` are shell patterns, without regard to case.
+    """
+
+    user: str | None = None
+    chat: str | None = None
+    name: str | None = None
+    mime: str | None = None
+    min_size_bytes: int | None = None
+    since: datetime | None = None
+
+    def admits(self, item: Item) -> bool:
+        """Say whether a file fits what is not asked of the database; what is not known does not fit."""
+        return (
+            _fits(item.mime_type, self.mime)
+            and (_fits(item.name, self.name) or _fits(item.filename, self.name))
+            and (self.min_size_bytes is None or (item.size_bytes or 0) >= self.min_size_bytes)
+            and (self.since is None or _at(item.created_at) >= self.since)
+        )
+
+
+def iter_items(path: Path, wanted: Filter) -> Iterator[Item]:
+    """Yield the files of a catalog that fit, in the order in which they came to be known.
+
+    Errors: CaseError.
+    """
+    query = _FILES
+    query += _OF_USER if wanted.user else ""
+    query += _OF_CHAT if wanted.chat else ""
+    with closing(connect(path)) as db, reported(path):
+        named = {"user": wanted.user, "chat": wanted.chat}
+        for row in db.execute(f"{query} ORDER BY f.number", named):
+            item = _item(db, row)
+            if wanted.admits(item):
+                yield item
+
+
+def origins_of(db: sqlite3.Connection, number: int) -> tuple[Origin, ...]:
+    """Return where file `number` was named, the first time first."""
+    return tuple(_origin(row) for row in db.execute(_ORIGINS, (number,)))
+
+
+def _origin(row: tuple) -> Origin:  # type: ignore[type-arg]  # a row of _ORIGINS
+    *fields, at = row
+    values = dict(zip(_ORIGIN_FIELDS, [*fields, _time(at)], strict=True))
+    return Origin(**values)
+
+
+def _item(db: sqlite3.Connection, row: tuple) -> Item:  # type: ignore[type-arg]  # a row of _FILES
+    number, key, name, state, mtime_ns, text, size_bytes, md5, sha256, verified, is_stored = row
+    record = record_of(key, json.loads(text)) if text else None
+    return Item(
+        claude_file_id=key,
+        name=os.fsdecode(name) if name else None,
+        filename=display_name_of(record) if record else None,
+        mime_type=mime_type_of(record) if record else None,
+        size_bytes=record.size_bytes if record and size_bytes is None else size_bytes,
+        md5=record.md5 if record and md5 is None else md5,
+        sha256=sha256,
+        verified=verified or "no",
+        is_stored=bool(is_stored),
+        state=_STATES[state],
+        created_at=_time(mtime_ns // 1000) if mtime_ns else None,
+        origins=origins_of(db, number),
+    )
+
+
+def _fits(text: str | None, pattern: str | None) -> bool:
+    if pattern is None:
+        return True
+    return text is not None and fnmatch.fnmatchcase(text.casefold(), pattern.casefold())
+
+
+def _time(micros: int | None) -> str | None:
+    if micros is None:
+        return None
+    at = datetime.fromtimestamp(micros // 10**6, UTC).replace(microsecond=micros % 10**6)
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def _at(text: str | None) -> datetime:
+    return datetime.fromisoformat(text) if text else datetime.min.replace(tzinfo=UTC)
