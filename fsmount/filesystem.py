@@ -114,7 +114,7 @@ class Filesystem:
             on_gone=on_gone,
         )
         self._files: HandleTable[_OpenFile] = HandleTable()
-        self._directories: HandleTable[_Directory] = HandleTable()
+        self._directories: HandleTable[tuple[Inode, _Directory]] = HandleTable()
 
     @property
     def allows_delete(self) -> bool:
@@ -197,11 +197,16 @@ class Filesystem:
     async def opendir(self, inode: Inode, caller: Caller) -> Handle:
         """Open a directory; one of a file is listed as it is now, the root as it is when read."""
         del caller
-        return self._directories.open(await self._directory(inode))
+        return self._directories.open((inode, await self._directory(inode)))
 
     def readdir(self, handle: Handle, start: int) -> Iterator[DirEntry]:
         """Yield the entries after position `start`; positions stay valid while files come and go."""
-        return self._directories.get(handle)(start)
+        _, entries = self._directories.get(handle)
+        return entries(start)
+
+    def inode_of_open(self, handle: Handle) -> Inode:
+        """Return which directory is open: its own entry in its listing."""
+        return self._directories.get(handle)[0]
 
     async def _directory(self, inode: Inode) -> _Directory:
         if inode == ROOT:

@@ -6,6 +6,7 @@ would change the tree, other than unlink and rmdir, is refused here.
 
 import logging
 import os
+import stat
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import NoReturn, TypeVar
 
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _BLOCK_BYTES = 4096
+_DOTS = (FileNameT(b"."), FileNameT(b".."))
 
 
 class Owner:
@@ -149,12 +151,18 @@ class Operations(pyfuse3.Operations):
         """Give entries until the kernel's buffer is full."""
 
         def fill() -> None:
-            for entry in self._fs.readdir(Handle(fh), start_id):
+            # The dots take the first two positions; all others are behind them.
+            for position, name in enumerate(_DOTS, start=1):
+                if start_id < position and not pyfuse3.readdir_reply(
+                    token, name, self._dot(Handle(fh), name), position
+                ):
+                    return
+            for entry in self._fs.readdir(Handle(fh), max(0, start_id - len(_DOTS))):
                 attributes = self._entry(entry.attributes)
                 if not pyfuse3.readdir_reply(
-                    token, FileNameT(entry.name), attributes, entry.next_id
+                    token, FileNameT(entry.name), attributes, entry.next_id + len(_DOTS)
                 ):
-                    break
+                    return
 
         await self._run(lambda: "readdir", None, _now(fill))
 
@@ -240,6 +248,17 @@ class Operations(pyfuse3.Operations):
         data.f_files = self._fs.statfs().files
         data.f_namemax = 255
         return data
+
+    def _dot(self, handle: Handle, name: bytes) -> EntryAttributes:
+        """Return what a listing says of the directory itself and of its parent: that they are directories.
+
+        The kernel keeps nothing of it. Which directory the parent is it knows better, so of that the
+        number is that of the root: true for all but some views.
+        """
+        entry = EntryAttributes()
+        entry.st_ino = InodeT(self._fs.inode_of_open(handle) if name == b"." else ROOT)
+        entry.st_mode = ModeT(stat.S_IFDIR)
+        return entry
 
     def _entry(self, attributes: Attributes) -> EntryAttributes:
         entry = EntryAttributes()

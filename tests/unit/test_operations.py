@@ -56,6 +56,9 @@ class FakeFilesystem:
     def readdir(self, handle, start):
         return self._answer("readdir", handle, start)
 
+    def inode_of_open(self, handle):
+        return self._answer("inode_of_open", handle) or 4
+
     def releasedir(self, handle):
         return self._answer("releasedir", handle)
 
@@ -112,7 +115,7 @@ CALLS: dict[str, Call] = {
     "listxattr": lambda o: o.listxattr(5, CTX),
     "statfs": lambda o: o.statfs(CTX),
     "opendir": lambda o: o.opendir(4, CTX),
-    "readdir": lambda o: o.readdir(1, 0, TOKEN),
+    "readdir": lambda o: o.readdir(1, 2, TOKEN),
     "open": lambda o: o.open(5, os.O_RDONLY, CTX),
     "read": lambda o: o.read(1, 0, 4096),
     "unlink": lambda o: o.unlink(4, b"a.txt", CTX),
@@ -305,8 +308,24 @@ async def test_listing_stops_when_the_buffer_is_full_and_goes_on_where_it_stoppe
     monkeypatch.setattr(pyfuse3, "readdir_reply", reply)
     handlers, fake = operations_over({"readdir": iter(entries)})
     await handlers.readdir(3, 9, TOKEN)
-    assert [(b"n0", 4, 10), (b"n1", 4, 11)] == taken
-    assert ("readdir", 3, 9) in fake.asked
+    assert [(b"n0", 4, 12), (b"n1", 4, 13)] == taken
+    assert ("readdir", 3, 7) in fake.asked
+
+
+@pytest.mark.parametrize("start", [0, 1, 2])
+async def test_a_listing_begins_with_the_dots(monkeypatch, start):
+    """The directory itself and its parent come first, and one that fills the buffer is not lost."""
+    taken: list[tuple[bytes, int]] = []
+
+    def reply(_token, name, attributes, next_id):
+        assert stat.S_ISDIR(attributes.st_mode)
+        taken.append((name, next_id))
+        return True
+
+    monkeypatch.setattr(pyfuse3, "readdir_reply", reply)
+    handlers, _ = operations_over({"readdir": iter([DirEntry(b"n", DIRECTORY, 1)])})
+    await handlers.readdir(3, start, TOKEN)
+    assert [(b".", 1), (b"..", 2), (b"n", 3)][start:] == taken
 
 
 async def test_statfs_has_no_blocks():
