@@ -101,6 +101,7 @@ class Pacer:
         self._in_flight = 0
         self._limit: int | None = None
         self._left: int | None = None
+        self._lowest = 0  # of what answers of this window said is left: it only ever falls
         self._is_blind = True
         self._reset_at = -math.inf
         self._blocked_until = -math.inf
@@ -254,15 +255,19 @@ class Pacer:
         reset_in_s = _reset_in_s(headers, wall)
         if remaining is None or reset_in_s is None:
             return
-        # Requests under way may not be counted in `remaining` yet; taking them off errs on the safe side.
-        left = int(remaining) - self._in_flight
         reset_at = now + reset_in_s
+        is_same_window = False
         if self._left is not None and now < self._reset_at:
             if reset_at < self._reset_at - _SAME_RESET_S:
                 return  # overtaken by an answer about a later window
-            if reset_at <= self._reset_at + _SAME_RESET_S and self._in_flight:
-                left = min(left, self._left)  # answers may overtake each other
-        self._left, self._reset_at = left, reset_at
+            is_same_window = reset_at <= self._reset_at + _SAME_RESET_S
+        # Answers may overtake each other, so the last to come may know less than one before it.
+        lowest = min(self._lowest, int(remaining)) if is_same_window else int(remaining)
+        # Requests under way may not be counted in it yet; taking them off errs on the safe side.
+        left = lowest - self._in_flight
+        if is_same_window and self._in_flight and self._left is not None:
+            left = min(left, self._left)
+        self._left, self._lowest, self._reset_at = left, lowest, reset_at
 
 
 def _reset_in_s(headers: Mapping[str, str], wall: datetime) -> float | None:

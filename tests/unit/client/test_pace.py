@@ -166,6 +166,16 @@ def test_an_answer_that_was_overtaken_does_not_raise_what_is_left():
     assert 5 == pacer.budget(0.0).remaining
 
 
+def test_the_last_answer_of_a_burst_may_be_the_one_that_knows_least():
+    """With nothing under way any more, what an overtaken answer says is still no gain."""
+    pacer = Pacer()
+    for _ in range(3):
+        send(pacer, 0.0)
+    for remaining in (7, 8, 9):
+        pacer.answered(200, told(remaining), 0.0, WALL)
+    assert 7 == pacer.budget(0.0).remaining
+
+
 def test_an_answer_about_an_earlier_window_is_ignored():
     """A late answer from before the reset says nothing about the window that runs."""
     pacer = Pacer()
