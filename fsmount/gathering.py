@@ -97,10 +97,14 @@ async def _walk(
     wanted = _wanted(settings, users)
     with Collection(case.catalog_path, wanted) as collection:
         collection.begin()
-        lists = _lists(wanted.scope) if settings.looks_for_chats else []
-        collector = Collector(api.pages, collection, lists, counts_only=settings.dry_run)
+        looks = settings.looks_for_chats
+        # Projects come first: chats name them by id, and a project keeps the name that it first had here.
+        projects = wanted.scope.project_listings() if looks else []
+        chats = wanted.scope.chat_listings() if looks else []
+        collector = Collector(api.pages, collection, chats, counts_only=settings.dry_run)
         try:
             async with shown(lambda: _state(collection, collector, api)):
+                await Collector(api.pages, collection, projects, counts_only=True).run()
                 await collector.run()
             outcome.is_listed = True
             if not settings.dry_run:
@@ -119,10 +123,6 @@ def _wanted(settings: CollectSettings, users: tuple[str, ...]) -> Wanted:
         until=settings.until,
     )
     return Wanted(scope, settings.families, settings.chats)
-
-
-def _lists(scope: client.Scope) -> list[client.Listing]:
-    return [*scope.chat_listings(), *scope.project_listings()]
 
 
 async def _add_ids(settings: CollectSettings, case: Case) -> int:
