@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
 from datetime import UTC, datetime
 
@@ -42,12 +42,14 @@ _DOUBT_PAUSE_S = 2.0  # the service may still be carrying out what it did not an
 class Built:
     """A file system and what a mount needs beside it.
 
-    `stale` receives what the kernel should be told to ask for again.
+    `stale` receives what the kernel should be told to ask for again. `describe` says in a line what the
+    mount is doing.
     """
 
     filesystem: Filesystem
     contents: Contents
     stale: "trio.MemoryReceiveChannel[Stale]"
+    describe: Callable[[], str]
 
 
 @asynccontextmanager
@@ -155,7 +157,7 @@ class _Parts:
         )
         if self._service:
             self._nursery.start_soon(self._resolve_old_doubts)
-        return Built(self._filesystem, self._contents, receive_stale)
+        return Built(self._filesystem, self._contents, receive_stale, status.line)
 
     async def aclose(self) -> None:
         """Take finished content into the store and close the connections."""

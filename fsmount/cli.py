@@ -16,6 +16,7 @@ import fsmount
 from fsmount import logs
 from fsmount.commands import collecting, demonstration, journal, listing, mounting
 from fsmount.errors import FsmountError, UsageError
+from fsmount.notify import ServiceManager
 from fsmount.sources import PREFIX, SOURCES
 
 _log = logging.getLogger(__name__)
@@ -93,6 +94,7 @@ def _usage_text(error: cyclopts.CycloptsError) -> str:
 
 
 def _complain(line: str, code: Literal[1, 2]) -> int:
+    ServiceManager.take(os.environ).status(line)
     priority = "<3>" if logs.is_journal(sys.stderr) else ""
     print(f"{priority}fsmount: {logs.one_line(' '.join(line.split()))}", file=sys.stderr)
     return code

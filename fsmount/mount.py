@@ -26,9 +26,11 @@ from fsmount.boundary import Boundary
 from fsmount.case import Case, CaseLock, case_path
 from fsmount.config import MountSettings, read_ids
 from fsmount.errors import CaseLockedError, FsmountError, first_of
-from fsmount.mountpoint import FS_TYPE, check_outside, mounts, prepare, resolve
+from fsmount.mountpoint import FS_TYPE, check_outside, look, mounts, prepare, resolve
+from fsmount.notify import ServiceManager
 from fsmount.operations import Operations, Owner, correct, serve
 from fsmount.signals import hold_back, ignore, let_through, unfreezing, wanted_end_signals
+from fsmount.supervision import keep_posted
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,15 @@ def run(settings: MountSettings) -> int:
     Errors: FsmountError before the mount is there, and what ended it in the foreground.
     """
     os.umask(0o077)  # whatever is written belongs to the case
+    manager = ServiceManager.take(os.environ)
+    try:
+        return _run(settings, manager)
+    except Exception as error:
+        manager.status(_line_of(error))  # what stays to be read in `systemctl status`
+        raise
+
+
+def _run(settings: MountSettings, manager: ServiceManager) -> int:
     settings = dataclasses.replace(settings, mountpoint=resolve(settings.mountpoint))
     directory = case_path(settings.case, os.environ)
     prepare(settings.mountpoint)
@@ -58,10 +69,12 @@ def run(settings: MountSettings) -> int:
     _leave_mountpoint(settings.mountpoint)
     _raise_open_files_limit()
     with _lock(case, settings) as lock:
-        return _mount_and_serve(settings, case, lock, ids)
+        return _mount_and_serve(settings, case, lock, ids, manager)
 
 
-def _mount_and_serve(settings: MountSettings, case: Case, lock: CaseLock, ids: list[str]) -> int:
+def _mount_and_serve(
+    settings: MountSettings, case: Case, lock: CaseLock, ids: list[str], manager: ServiceManager
+) -> int:
     signals = wanted_end_signals()
     hold_back(signals)
     operations = Operations(Owner(settings.uid, settings.gid, settings.umask))
@@ -72,7 +85,8 @@ def _mount_and_serve(settings: MountSettings, case: Case, lock: CaseLock, ids: l
             if not settings.foreground:
                 readiness = fork_to_background(settings.mountpoint, case.path / "mount.log")
                 lock.describe(_purpose(settings))  # by the child's pid from now on
-            return _Session(settings, case, operations, attachment, readiness).run(ids)
+            session = _Session(settings, case, operations, attachment, readiness, manager)
+            return session.run(ids)
     except Exception as group:
         error = first_of(group)
         if readiness.failed(_line_of(error)):  # who started us prints it; nothing is mounted by now
@@ -93,16 +107,19 @@ class _Session:
         operations: Operations,
         attachment: Attachment,
         readiness: Readiness,
+        manager: ServiceManager,
     ) -> None:
         self._settings = settings
         self._case = case
         self._operations = operations
         self._attachment = attachment
         self._readiness = readiness
+        self._manager = manager
         self._timeout_s = effective_timeout_s(settings.timeout_s)
         self._work = trio.CancelScope()  # what an end signal interrupts after its grace
         self._end_was_asked = False
         self._was_cut = False
+        self._has_answered = False
         self._watchdog: threading.Timer | None = None
 
     def run(self, ids: list[str]) -> int:
@@ -132,6 +149,7 @@ class _Session:
             await self._answer(built)
         finally:
             self._end_hard_in_time()
+            self._manager.stopping("unmounting")
             self._was_cut = not self._end_was_asked and self._attachment.is_mounted
             self._attachment.detach()
 
@@ -146,6 +164,7 @@ class _Session:
             nursery.start_soon(_correct_kernel, built)
             nursery.start_soon(self._watch_connection, nursery.cancel_scope)
             nursery.start_soon(self._announce)
+            nursery.start_soon(keep_posted, self._manager, self._answers, built.describe)
             try:
                 await serve(_MAX_TASKS)
             except ExceptionGroup as group:
@@ -159,6 +178,23 @@ class _Session:
         self._attachment.tune()
         log.info("mounted case %s at %s", self._case.name, self._settings.mountpoint)
         self._readiness.ready()
+
+    async def _answers(self) -> bool:
+        """Have another process ask the mount for an answer; the thread only waits for that process.
+
+        A mount that somebody has unmounted is not to be asked: it ends by itself, after its last reader.
+        """
+        if not self._attachment.is_mounted:
+            return self._has_answered
+        mountpoint, limiter = (
+            self._settings.mountpoint,
+            trio.CapacityLimiter(1),
+        )  # not queued with work
+        number = await trio.to_thread.run_sync(
+            look, mountpoint, abandon_on_cancel=True, limiter=limiter
+        )
+        self._has_answered |= number == 0
+        return number == 0
 
     async def _watch_connection(self, scope: trio.CancelScope) -> None:
         """Give up what is under way once nobody can be answered; the library would wait for it."""
@@ -177,6 +213,7 @@ class _Session:
                 log.info("ending on %s", signal.Signals(number).name)
                 if not self._end_was_asked:
                     self._end_was_asked = True
+                    self._manager.stopping(f"ending on {signal.Signals(number).name}")
                     self._end_hard_in_time()
                     self._work.deadline = trio.current_time() + _GRACE_S
                     self._attachment.stop_answering()

@@ -1,4 +1,4 @@
-"""What the mount is doing, as one JSON document: the file that `fsmount status` and people read."""
+"""What the mount is doing: a JSON document that `fsmount status` and people read, and a line for services."""
 
 import dataclasses
 import json
@@ -46,6 +46,14 @@ class Status:
             "service": self._service(),
         }
         return json.dumps(document, indent=2).encode() + b"\n"
+
+    def line(self) -> str:
+        """Return the same in short, for a status line."""
+        files, streaming = self.catalog.count(), len(self.contents.streaming_ids)
+        return (
+            f"case {self.case} is mounted: {files} files, {self.contents.open_count} open,"
+            f" {streaming} being downloaded; the service is {self._service()['state']}"
+        )
 
     def _service(self) -> dict[str, object]:
         if self.service is None or self.requests is None:
