@@ -92,15 +92,27 @@ def prepare(mountpoint: Path) -> None:
     while mounted := find_mount(mountpoint):
         if mounted.fs_type == _AUTOMOUNTER:  # it waits for exactly this mount
             break
-        if mounted.fs_type != FS_TYPE or look(mountpoint) not in _DEAD:
+        if not clear_dead(mountpoint):
             raise MountError(
                 f"{mounted.source} ({mounted.fs_type}) is mounted on {mountpoint} already;"
                 f" unmount it first: {_unmount_hint(mounted)}"
             )
-        detach(mountpoint)
-        log.warning("cleared the dead mount of %s from %s", mounted.source, mountpoint)
     if _entries(mountpoint):
         raise MountError(f"the mountpoint {mountpoint} is not empty; name an empty directory")
+
+
+def clear_dead(mountpoint: Path) -> bool:
+    """Take away a mount of ours whose process is gone; leave any other alone. Say whether there was one.
+
+    Errors: MountError.
+    """
+    mountpoint = resolve(mountpoint)
+    mounted = find_mount(mountpoint)
+    if mounted is None or mounted.fs_type != FS_TYPE or look(mountpoint) not in _DEAD:
+        return False
+    detach(mountpoint)
+    log.warning("cleared the dead mount of %s from %s", mounted.source, mountpoint)
+    return True
 
 
 def check_outside(mountpoint: Path, **needed: Path | None) -> None:

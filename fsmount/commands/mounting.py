@@ -61,7 +61,7 @@ def mount(
     insecure_http
         Allow http to hosts other than this one. The key travels readable for everyone on the way.
     key_file
-        File with the API key; else credential compliance-access-key, else ANTHROPIC_COMPLIANCEACCESS_KEY.
+        File with the API key; else credential compliance-access-key, else ANTHROPIC_COMPLIANCE_ACCESS_KEY.
     ids_file
         File ids to add to the case, one a line; - is standard input. Costs no request.
     offline
@@ -133,15 +133,25 @@ def mount(
     return run(settings)
 
 
-def unmount(mountpoint: Path, /) -> int:
+def unmount(
+    mountpoint: Path,
+    /,
+    *,
+    if_dead: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+) -> int:
     """Unmount; also clears a dead, hanging or busy mount.
 
     Parameters
     ----------
     mountpoint
         Where the case is mounted.
+    if_dead
+        Only if the process behind the mount is gone; anything else is left alone, and is no error.
     """
-    from fsmount.mountpoint import unmount as take_away  # noqa: PLC0415 - see above
+    from fsmount import mountpoint as place  # noqa: PLC0415 - see above
 
-    take_away(mountpoint)
+    if if_dead:
+        place.clear_dead(mountpoint)
+    else:
+        place.unmount(mountpoint)
     return 0

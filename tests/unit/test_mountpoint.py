@@ -274,3 +274,22 @@ def test_unmounting_as_another_user_asks_fusermount(tmp_path, monkeypatch):
     with pytest.raises(MountError, match="entry for /x not found"):
         mountpoint.detach(tmp_path)
     assert [["fusermount3", "-u", "-z", "--", str(tmp_path)]] == calls
+
+
+def test_only_a_dead_mount_of_ours_is_cleared(table, tmp_path, monkeypatch):
+    """Another file system, one that answers or hangs, or none at all is left alone."""
+    detached: list[Path] = []
+    answers: list[int | None] = [errno.ENOTCONN]
+    monkeypatch.setattr(mountpoint, "look", lambda _: answers[-1])
+    monkeypatch.setattr(mountpoint, "detach", detached.append)
+    assert not mountpoint.clear_dead(tmp_path)
+    table.append(f"48 47 0:43 / {tmp_path} rw - fuse.sshfs host: rw")
+    assert not mountpoint.clear_dead(tmp_path)
+    table.append(OURS.format(path=tmp_path))
+    for answer in (0, None):
+        answers.append(answer)
+        assert not mountpoint.clear_dead(tmp_path)
+    assert [] == detached
+    answers.append(errno.ENOTCONN)
+    assert mountpoint.clear_dead(tmp_path)
+    assert [tmp_path] == detached
