@@ -10,10 +10,10 @@ COMPILE = $(UV) pip compile $(if $(UPGRADE),--upgrade) --universal --python-vers
 PYTEST := $(BIN)/pytest -q --hypothesis-profile=ci
 
 # Tests on real mounts watch the clock, so only two of them run beside each other.
-MOUNT_TESTS := $(wildcard tests/mount tests/faults)
+MOUNT_TESTS := $(wildcard tests/mount tests/faults tests/systemd)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test check static unit-tests mount-tests bench lock clean
+.PHONY: help setup setup-test demo test check static unit-tests mount-tests install-systemd bench lock clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -44,6 +44,11 @@ unit-tests:
 
 mount-tests:
 	$(PYTEST) -n 2 $(MOUNT_TESTS) $(ARGS)
+
+# A variable of the same name in the environment counts too; scripts/install-systemd has the defaults.
+export PREFIX DESTDIR FSMOUNT
+install-systemd:  ## Put units and mount(8)'s helper in place (PREFIX=/usr/local, DESTDIR=, FSMOUNT=program)
+	@scripts/install-systemd
 
 bench: setup-test  ## Measure; prints a table and JSON
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -3,6 +3,7 @@
 Parsing is plain code; where a value comes from, and which source wins, is the command line's business.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import ipaddress
@@ -199,7 +200,7 @@ def find_key(
 
     A file that was named comes first, then the service manager's credential, then the environment, from
     which the key is removed so that no child inherits it.
-    Errors: UsageError for a file that can't be read, or that holds no key.
+    Errors: UsageError for a file or credential that can't be read, or that holds no key.
     """
     inherited = environ.pop(KEY_VARIABLE, None)
     if offline:
@@ -210,8 +211,7 @@ def find_key(
     if directory:
         credential = Path(directory) / CREDENTIAL_NAME
         if credential.exists():
-            # No warning: the service manager guards it by access lists, which look like group permissions.
-            return _key_of_file(credential)[0], []
+            return _key_of_credential(credential), []
     if inherited is None:
         return None, []
     return _checked_key(inherited, f"${KEY_VARIABLE}"), []
@@ -291,6 +291,14 @@ def _key_of_file(path: Path) -> tuple[SecretKey, list[str]]:
     if mode & (stat.S_IRGRP | stat.S_IROTH):
         warnings.append(f"the key file {path} can be read by others; run: chmod 600 {path}")
     return _checked_key(text, str(path)), warnings
+
+
+def _key_of_credential(path: Path) -> SecretKey:
+    """Return the key; without a warning, as access lists guard it, which look like group permissions."""
+    with contextlib.suppress(OSError):  # which is told below, as for any other file
+        if not path.read_bytes().strip():  # what a service's default for a missing one is
+            raise UsageError(f"no API key: the credential {CREDENTIAL_NAME} is missing or empty")
+    return _key_of_file(path)[0]
 
 
 def _checked_key(text: str, source: str) -> SecretKey:

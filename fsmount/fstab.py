@@ -27,7 +27,7 @@ usage: mount.fsmount CASE MOUNTPOINT [-sfnv] [-o OPTION[=VALUE],...]
 
 mount(8) runs this for: mount -t fsmount CASE MOUNTPOINT -o ...
 The options are those of `fsmount mount`, with underscores: key_file=FILE, max_rpm=N, allow_other, ...
-A comma in a value is written \\054, or the value is put in double quotes."""
+A value with a comma in it is put in double quotes, or the comma is written \\054."""
 
 _WRONG_USAGE = 1
 _INTERRUPTED = 8

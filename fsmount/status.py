@@ -51,8 +51,8 @@ class Status:
         """Return the same in short, for a status line."""
         files, streaming = self.catalog.count(), len(self.contents.streaming_ids)
         return (
-            f"case {self.case} is mounted: {files} files, {self.contents.open_count} open,"
-            f" {streaming} being downloaded; the service is {self._service()['state']}"
+            f"case {self.case} is mounted (files: {files}, open: {self.contents.open_count},"
+            f" downloads: {streaming}); the service is {self._service()['state']}"
         )
 
     def _service(self) -> dict[str, object]:

@@ -254,6 +254,22 @@ class TestKey:
         _, warnings = config.find_key(None, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
         assert [] == warnings
 
+    @pytest.mark.parametrize("text", ["", "\n"])
+    def test_a_credential_without_a_key_is_none(self, tmp_path: Path, text: str):
+        """A service has it where its key file is missing; the line does not send anybody to /run."""
+        (tmp_path / config.CREDENTIAL_NAME).write_text(text)
+        environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+        with pytest.raises(
+            UsageError, match="no API key: the credential compliance-access-key is missing"
+        ):
+            config.find_key(None, environ)
+
+    def test_a_credential_that_cannot_be_read_is_one_line(self, tmp_path: Path):
+        """As with any other key file."""
+        (tmp_path / config.CREDENTIAL_NAME).mkdir()
+        with pytest.raises(UsageError, match="can't be read"):
+            config.find_key(None, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+
     @pytest.mark.parametrize(
         "text", ["", " \n", "one\ntwo", "two words", "kéy", "tab\tkey", "nul\0"]
     )
