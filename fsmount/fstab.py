@@ -6,6 +6,7 @@ passed over would be believed to hold. Exit codes are mount(8)'s: 1 wrong usage,
 mount failed.
 """
 
+import contextlib
 import dataclasses
 import difflib
 import getopt
@@ -21,6 +22,7 @@ from fsmount import logs
 from fsmount.cli import run_command
 from fsmount.commands import mounting
 from fsmount.errors import UsageError
+from fsmount.signals import END_SIGNALS, handle, wanted_end_signals
 
 _USAGE = """\
 usage: mount.fsmount CASE MOUNTPOINT [-sfnv] [-o OPTION[=VALUE],...]
@@ -32,11 +34,10 @@ A value with a comma in it is put in double quotes, or the comma is written \\05
 _WRONG_USAGE = 1
 _INTERRUPTED = 8
 _FAILED = 32
-_CODES = {
-    0: 0,
-    2: _WRONG_USAGE,
-    130: _INTERRUPTED,
-}  # from those of `fsmount`; any other is a failure
+# From the exit codes of `fsmount`; any other is a failure, 128 and more is what shells say of a signal.
+_CODES = {0: 0, 2: _WRONG_USAGE} | {
+    code: _INTERRUPTED for number in END_SIGNALS for code in (-number, 128 + number)
+}
 
 # What fstab(5) and mount(8) say to each other, and what every mount of ours is anyway or never. `rw` is
 # mount(8)'s default and so tells nothing; the restrictive ones always hold, their opposites never.
@@ -192,8 +193,10 @@ def _run_in_child(arguments: list[str]) -> int:
     child = os.fork()
     if child == 0:
         os._exit(run_command(arguments))
-    while True:
-        try:
-            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        except KeyboardInterrupt:  # it got the signal too, and ends by it
-            continue
+
+    def pass_on(number: int, _frame: object) -> None:  # whoever wants us to end means the mount
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    handle(wanted_end_signals(), pass_on)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])

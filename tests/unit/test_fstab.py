@@ -13,6 +13,7 @@ from fsmount import fstab
 from fsmount.commands import mounting
 from fsmount.errors import UsageError
 from fsmount.fstab import Order, arguments_of, known_options, read_order, split_options
+from tests.support.mounts import state_of, wait_until
 
 KNOWN = {"allow_delete": True, "allow_other": True, "max_rpm": False, "key_file": False}
 
@@ -133,7 +134,9 @@ def test_every_option_of_mount_can_be_written_here():
     assert (True, False) == (known["allow_delete"], known["uid"])
 
 
-@pytest.mark.parametrize(("code", "expected"), [(0, 0), (1, 32), (2, 1), (130, 8), (-9, 32)])
+@pytest.mark.parametrize(
+    ("code", "expected"), [(0, 0), (1, 32), (2, 1), (130, 8), (-15, 8), (-9, 32)]
+)
 def test_exit_codes_are_those_of_mount(code, expected, monkeypatch):
     """A wrong value is wrong usage, too."""
     monkeypatch.setattr(fstab, "_run_in_child", lambda _: code)
@@ -170,3 +173,23 @@ def test_a_failed_mount_is_one_line(tmp_path, options, code, line):
     )
     assert (code, 1) == (done.returncode, done.stderr.count(b"\n")), done.stderr
     assert line in done.stderr
+
+
+def test_ending_the_helper_ends_the_mount(tmp_path):
+    """A mount that comes up after its caller has given up would be a surprise."""
+    program = """
+import os, pathlib, time
+from fsmount import fstab
+def run_command(arguments):
+    pathlib.Path(arguments[-1]).write_text(f"{os.getpid()}.")
+    time.sleep(60)
+fstab.run_command = run_command
+fstab.main()
+"""
+    told = tmp_path / "pid"
+    with subprocess.Popen([sys.executable, "-c", program, "case", str(told)]) as process:
+        wait_until(lambda: told.exists() and told.read_text().endswith("."), within_s=10)
+        child = int(told.read_text().rstrip("."))
+        process.terminate()
+        assert 8 == process.wait(10)
+    assert "" == state_of(child)
