@@ -45,8 +45,6 @@ unit-tests:
 mount-tests:
 	$(PYTEST) -n 2 $(MOUNT_TESTS) $(ARGS)
 
-# A variable of the same name in the environment counts too; scripts/install-systemd has the defaults.
-export PREFIX DESTDIR FSMOUNT
 install-systemd:  ## Put units and mount(8)'s helper in place (PREFIX=/usr/local, DESTDIR=, FSMOUNT=program)
 	@scripts/install-systemd
 
