@@ -52,11 +52,13 @@ def fork_to_background(mountpoint: Path, log_path: Path) -> Readiness:
     read_fd, write_fd = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    child = os.fork()
-    if child:
+    if os.fork():
         os.close(write_fd)
-        _wait_for_child(child, read_fd, mountpoint)
+        _wait_for_child(read_fd, mountpoint)
+    if os.fork():  # twice: systemd stops a process in order only once it is a child of its own
+        os._exit(0)
     os.close(read_fd)
+    os.write(write_fd, b"%d\n" % os.getpid())
     os.setsid()
     os.chdir("/")
     readiness = Readiness(write_fd)
@@ -68,24 +70,25 @@ def fork_to_background(mountpoint: Path, log_path: Path) -> Readiness:
     return readiness
 
 
-def _wait_for_child(child: int, read_fd: int, mountpoint: Path) -> NoReturn:
+def _wait_for_child(read_fd: int, mountpoint: Path) -> NoReturn:
     """Wait until the child is ready or gone, and exit; the mount is the child's, whatever goes wrong here."""
     code = 1
     try:
-        code = _outcome(child, read_fd, mountpoint)
+        code = _outcome(read_fd, mountpoint)
     finally:
         os._exit(code)
 
 
-def _outcome(child: int, read_fd: int, mountpoint: Path) -> int:
-    def pass_on(number: int, _frame: object) -> None:  # whoever wants us to end means the mount
-        _kill(child, number)
-        os._exit(128 + number)
+def _outcome(read_fd: int, mountpoint: Path) -> int:
+    with os.fdopen(read_fd, "rb") as said:
+        child = int(said.readline() or 0)
 
-    handle(wanted_end_signals(), pass_on)
-    message = b""
-    while part := os.read(read_fd, 65536):
-        message += part
+        def pass_on(number: int, _frame: object) -> None:  # whoever wants us to end means the mount
+            _kill(child, number)
+            os._exit(128 + number)
+
+        handle(wanted_end_signals(), pass_on)
+        message = said.read()
     if message == _READY:
         if look(mountpoint) == 0:
             return 0
@@ -100,7 +103,8 @@ def _outcome(child: int, read_fd: int, mountpoint: Path) -> int:
 
 def _kill(child: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.kill(child, number)
+        if child:  # 0 when it was gone before it said who it is
+            os.kill(child, number)
 
 
 def _clear(mountpoint: Path) -> None:

@@ -64,6 +64,7 @@ def _run(settings: MountSettings, manager: ServiceManager) -> int:
     directory = case_path(settings.case, os.environ)
     prepare(settings.mountpoint)
     check_outside(settings.mountpoint, case_directory=directory)
+    manager.status(f"opening the case {directory}")
     case = Case.open(directory)
     ids = _ids_of(settings)
     _leave_mountpoint(settings.mountpoint)
@@ -163,8 +164,7 @@ class _Session:
             nursery.start_soon(boundary.watch_callers)
             nursery.start_soon(_correct_kernel, built)
             nursery.start_soon(self._watch_connection, nursery.cancel_scope)
-            nursery.start_soon(self._announce)
-            nursery.start_soon(keep_posted, self._manager, self._answers, built.describe)
+            nursery.start_soon(self._announce, built)
             try:
                 await serve(_MAX_TASKS)
             except ExceptionGroup as group:
@@ -173,11 +173,11 @@ class _Session:
                 log.debug("the connection ended", exc_info=group)
             nursery.cancel_scope.cancel()
 
-    async def _announce(self) -> None:
+    async def _announce(self, built: Built) -> None:
         """Say that the mount answers; the loop runs by now."""
         self._attachment.tune()
         log.info("mounted case %s at %s", self._case.name, self._settings.mountpoint)
-        self._readiness.ready()
+        await keep_posted(self._manager, self._answers, built.describe, self._readiness.ready)
 
     async def _answers(self) -> bool:
         """Have another process ask the mount for an answer; the thread only waits for that process.

@@ -24,17 +24,23 @@ _RETRY_S = 1.0
 
 
 async def keep_posted(
-    manager: ServiceManager, answers: Answers, describe: Callable[[], str]
+    manager: ServiceManager,
+    answers: Answers,
+    describe: Callable[[], str],
+    on_ready: Callable[[], None],
 ) -> None:
     """Tell the manager that the mount is ready once it answers, and then how it is, until cancelled.
 
     A mount that does not answer is asked again and again: the manager is who decides when that is enough.
+    `on_ready` comes after the manager knows: it may end a process that the manager watches until then.
     """
     if not manager.is_there:
+        on_ready()
         return
     await _until_it_answers(answers)
     told = _described(describe)
     manager.ready(told)
+    on_ready()
     async with trio.open_nursery() as nursery:
         if manager.watchdog_s is not None:
             nursery.start_soon(_feed_watchdog, manager, manager.watchdog_s / 2, answers)

@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Self
 
 from fsmount import connection
+from fsmount.mountpoint import FS_TYPE, Mounted
+from fsmount.mountpoint import _parse as parse_mount
 from tests.support.mounts import require_fuse, run, wait_until
 
 _SCRIPT = Path(__file__).with_name("boot-systemd")
@@ -93,9 +95,11 @@ class BootedSystemd:
         self, *command: str, timeout_s: float = _COMMAND_S
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command beside the services, as somebody on that machine would."""
-        return run(
-            ["nsenter", "-t", str(self.pid), "-m", "-p", "--", *command], timeout_s=timeout_s
-        )
+        return run(self.beside(*command), timeout_s=timeout_s)
+
+    def beside(self, *command: str) -> list[str]:
+        """Return the command line that runs a command beside the services."""
+        return ["nsenter", "-t", str(self.pid), "-m", "-p", "--", *command]
 
     def systemctl(self, *words: str) -> subprocess.CompletedProcess[bytes]:
         """Run systemctl."""
@@ -106,13 +110,17 @@ class BootedSystemd:
         lines = self.systemctl("show", unit).stdout.decode().splitlines()
         return {name: value for line in lines for name, _, value in [line.partition("=")]}
 
-    def mounted(self, path: str) -> str:
-        """Return the type of what is mounted on a path, as everybody on that machine sees it.
+    def mount_on(self, path: str) -> Mounted | None:
+        """Return the topmost mount on a path, as everybody on that machine sees it.
 
         The table is read and the path left alone: looking at it counts as using it.
         """
-        on_path = [line for line in self._mount_table() if line.split()[4] == path]
-        return on_path[-1].partition(" - ")[2].split()[0] if on_path else ""
+        return next((mount for mount in reversed(self._mounts()) if mount.path == path), None)
+
+    def mounted(self, path: str) -> str:
+        """Return the type of what is mounted on a path; "" where there is nothing."""
+        mount = self.mount_on(path)
+        return mount.fs_type if mount else ""
 
     def _is_up(self) -> bool:
         assert self._process is not None
@@ -128,8 +136,11 @@ class BootedSystemd:
 
     def _end(self) -> None:
         assert self._process is not None
-        for number in self._connections():
-            connection.abort(number)  # nobody waits for it, and so everybody can be killed
+        for mount in self._mounts():
+            if mount.fs_type == FS_TYPE:
+                connection.abort(
+                    mount.number
+                )  # nobody waits for it, and so everybody can be killed
         with contextlib.suppress(ProcessLookupError):
             if self.pid:
                 os.kill(self.pid, signal.SIGKILL)  # the first of its PID namespace: all end with it
@@ -144,11 +155,8 @@ class BootedSystemd:
                 within_s=5,
             )
 
-    def _connections(self) -> list[int]:
-        fuse = [line for line in self._mount_table() if " - fuse." in line]
-        return [int(line.split()[2].partition(":")[2]) for line in fuse]
-
-    def _mount_table(self) -> list[str]:
+    def _mounts(self) -> list[Mounted]:
         with contextlib.suppress(OSError):
-            return Path(f"/proc/{self.pid}/mountinfo").read_text().splitlines()
+            table = Path(f"/proc/{self.pid}/mountinfo").read_text().splitlines()
+            return [parse_mount(line) for line in table]
         return []

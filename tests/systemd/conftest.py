@@ -17,7 +17,7 @@ class Machine(BootedSystemd):
 
     def __init__(self, place: Path, emulator: RunningEmulator) -> None:
         super().__init__(place)
-        self._emulator = emulator
+        self.emulator = emulator
         self.key = emulator.read_key
         self.file_id = emulator.corpus.add_file(
             PatternContent(1000), filename="a.bin", mime_type="text/plain"
@@ -34,7 +34,7 @@ class Machine(BootedSystemd):
         **options: str,
     ) -> None:
         """Describe a case as an administrator would; `unit` is what `systemctl edit` would be told."""
-        settings = {"base_url": self._emulator.url, "ids_file": f"{place}/ids", **options}
+        settings = {"base_url": self.emulator.url, "ids_file": f"{place}/ids", **options}
         lines = [f'{option} = "{value}"\n' for option, value in settings.items()]
         self.write(f"{place}/{name}.toml", "".join(lines))
         self.write(f"{place}/ids", self.file_id)
@@ -52,6 +52,15 @@ class Machine(BootedSystemd):
     def options(self, name: str) -> str:
         """Return the options of a case for fstab."""
         return f"config=/etc/fsmount/{name}.toml,key_file=/etc/fsmount/{name}.key"
+
+    def command_of(self, unit: str) -> str:
+        """Return what a service runs, as a unit file has it."""
+        return self.show(unit)["ExecStart"].partition("argv[]=")[2].partition(" ;")[0]
+
+    def kill(self, unit: str, signal: str) -> None:
+        """Send a signal to the process of a service."""
+        pid = self.show(unit)["MainPID"]
+        assert 0 == self.run("sh", "-c", f"kill -{signal} {pid}").returncode
 
     def read(self, mountpoint: str) -> bytes:
         """Return the content of the file, as read by somebody beside the service."""

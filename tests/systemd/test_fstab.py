@@ -1,11 +1,15 @@
 """mount(8), /etc/fstab and automount units on a real systemd."""
 
+import os
+import signal
+
+from fsmount import connection
 from tests.support.mounts import wait_until
 from tests.systemd.conftest import CONTENT
 
 
 def test_the_first_access_mounts_and_stopping_unmounts(machine):
-    """Nobody waits for ever for a mount that is to be made on access."""
+    """Nobody waits for ever for a mount that is to be made on access; after a crash a restart mends it."""
     machine.configure("auto")
     machine.run("mkdir", "/mnt/auto")
     options = f"noauto,x-systemd.automount,_netdev,ro,{machine.options('auto')}"
@@ -14,6 +18,11 @@ def test_the_first_access_mounts_and_stopping_unmounts(machine):
     assert "autofs" == machine.mounted("/mnt/auto")
     assert CONTENT == machine.read("/mnt/auto")
     assert "active" == machine.show("mnt-auto.mount")["ActiveState"]
+    for pid in connection.servers(machine.mount_on("/mnt/auto").number):
+        os.kill(pid, signal.SIGKILL)
+    assert b"" == machine.read("/mnt/auto")
+    assert 0 == machine.systemctl("restart", "mnt-auto.mount").returncode
+    assert CONTENT == machine.read("/mnt/auto")
     assert 0 == machine.systemctl("stop", "mnt-auto.mount").returncode
     assert "autofs" == machine.mounted("/mnt/auto")
     assert CONTENT == machine.read("/mnt/auto")

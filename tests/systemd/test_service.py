@@ -2,14 +2,29 @@
 
 import re
 import subprocess
+import time
 
 import pytest
 
+from tests.support.faults import hang
 from tests.support.mounts import wait_until
 from tests.systemd.conftest import CONTENT
 
 # Tests must not wait for what an administrator is glad to have.
 QUICK = "[Unit]\nStartLimitBurst=2\n[Service]\nRestartSec=100ms\n"
+
+
+def shown(machine, unit, names):
+    facts = machine.show(unit)
+    return tuple(facts[name] for name in names.split())
+
+
+def replaced(command):
+    return f"ExecStart=\nExecStart={command}\n"
+
+
+def cgroup_of(machine, unit):
+    return f"/sys/fs/cgroup{machine.show(unit)['ControlGroup']}/cgroup.procs"
 
 
 def failed(machine, unit):
@@ -27,15 +42,13 @@ def test_a_case_is_served_survives_a_crash_and_ends_without_a_trace(machine):
     assert CONTENT == machine.read(mountpoint)
     assert machine.show(unit)["StatusText"].startswith("case case42 is mounted (files: 1, ")
 
-    machine.systemctl("kill", "--signal=KILL", "--kill-whom=main", unit)
+    machine.kill(unit, "KILL")
     wait_until(lambda: machine.show(unit)["NRestarts"] == "1", within_s=10)
     wait_until(lambda: machine.is_there(mountpoint), within_s=10)
     assert "cleared the dead mount of case42" in machine.log_of(unit)
 
     assert 0 == machine.systemctl("stop", unit).returncode
-    assert ("inactive", "success") == tuple(
-        machine.show(unit)[name] for name in ("ActiveState", "Result")
-    )
+    assert ("inactive", "success") == shown(machine, unit, "ActiveState Result")
     assert "" == machine.mounted(mountpoint)
 
 
@@ -53,8 +66,8 @@ def test_the_process_has_one_capability_and_no_key_to_show(machine):
     assert machine.run("id", "-u", "fsmount").stdout.decode().strip() == facts["Uid"]
     environ = machine.run("cat", f"/proc/{pid}/environ").stdout
     assert machine.key.encode() not in environ
-    shown = machine.run("systemctl", "show", unit).stdout + machine.log_of(unit).encode()
-    assert machine.key.encode() not in shown
+    said = machine.systemctl("show", unit).stdout + machine.log_of(unit).encode()
+    assert machine.key.encode() not in said
     path = f"/media/fsmount/quiet/{machine.file_id}/a.bin"
     nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat", path]
     assert CONTENT == machine.run(*nobody).stdout
@@ -66,7 +79,7 @@ def test_a_crash_leaves_no_dead_mount_behind(machine):
     machine.configure("crash", unit="[Service]\nRestart=no\n")
     unit, mountpoint = "fsmount@crash.service", "/media/fsmount/crash"
     assert 0 == machine.systemctl("start", unit).returncode, machine.log_of(unit)
-    machine.systemctl("kill", "--signal=KILL", "--kill-whom=main", unit)
+    machine.kill(unit, "KILL")
     assert "signal" == failed(machine, unit)["Result"]
     assert "" == machine.mounted(mountpoint)
 
@@ -76,13 +89,45 @@ def test_a_mount_that_hangs_is_replaced(machine):
     machine.configure("hang", unit="[Service]\nWatchdogSec=3\n")
     unit, mountpoint = "fsmount@hang.service", "/media/fsmount/hang"
     assert 0 == machine.systemctl("start", unit).returncode, machine.log_of(unit)
-    machine.systemctl("kill", "--signal=STOP", "--kill-whom=main", unit)
-    command = ["nsenter", "-t", str(machine.pid), "-m", "-p", "--", "ls", mountpoint]
+    machine.kill(unit, "STOP")
+    command = machine.beside("ls", mountpoint)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as reader:
         assert 0 != reader.wait(10)
     wait_until(lambda: machine.show(unit)["NRestarts"] == "1", within_s=10)
     wait_until(lambda: machine.is_there(mountpoint), within_s=10)
     machine.systemctl("stop", unit)
+
+
+def test_a_mount_is_alive_while_the_service_of_the_files_hangs(machine):
+    """The watchdog asks for what needs no network, again and again."""
+    machine.configure("slow", unit="[Service]\nWatchdogSec=1\n", verified_open="all")
+    unit, mountpoint = "fsmount@slow.service", "/media/fsmount/slow"
+    assert 0 == machine.systemctl("start", unit).returncode, machine.log_of(unit)
+    machine.emulator.faults.add(hang(), path="/content", times=None)
+    try:
+        command = machine.beside("cat", f"{mountpoint}/{machine.file_id}/a.bin")
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as reader:
+            time.sleep(3)
+            assert reader.poll() is None
+            assert ("active", "0") == shown(machine, unit, "ActiveState NRestarts")
+            reader.kill()
+    finally:
+        machine.emulator.faults.clear()
+    machine.systemctl("stop", unit)
+
+
+def test_a_mount_in_the_background_says_which_process_counts(machine):
+    """The command of such a service ends when the mount answers; what is watched from then on serves it."""
+    unit = "fsmount@background.service"
+    command = machine.command_of(unit).replace("--foreground ", "")
+    machine.configure("background", unit=f"[Service]\nNotifyAccess=all\n{replaced(command)}")
+    assert 0 == machine.systemctl("start", unit).returncode, machine.log_of(unit)
+    assert CONTENT == machine.read("/media/fsmount/background")
+    [process] = machine.run("cat", cgroup_of(machine, unit)).stdout.decode().split()
+    assert process == machine.show(unit)["MainPID"]
+    assert 0 == machine.systemctl("stop", unit).returncode
+    assert ("inactive", "success") == shown(machine, unit, "ActiveState Result")
+    assert "" == machine.mounted("/media/fsmount/background")
 
 
 @pytest.mark.parametrize("key", [None, "\n", "two words"])
@@ -94,11 +139,11 @@ def test_a_missing_or_unusable_key_is_one_line_and_the_start_is_not_repeated(mac
         machine.file(f"/etc/fsmount/{name}.key").unlink()
     unit = f"fsmount@{name}.service"
     assert 1 == machine.systemctl("start", unit).returncode
-    shown = failed(machine, unit)
-    assert ("0", "2") == (shown["NRestarts"], shown["ExecMainStatus"])
+    told = failed(machine, unit)
+    assert ("0", "2") == (told["NRestarts"], told["ExecMainStatus"])
     line = "holds no usable key" if key == "two words" else "is missing or empty"
-    assert line in shown["StatusText"]
-    assert f'Status: "{shown["StatusText"]}"' in machine.systemctl("status", unit).stdout.decode()
+    assert line in told["StatusText"]
+    assert f'Status: "{told["StatusText"]}"' in machine.systemctl("status", unit).stdout.decode()
     assert 1 == len(machine.log_of(unit).splitlines())
 
 
@@ -119,8 +164,8 @@ def test_a_mountpoint_in_use_is_left_as_it_is(machine):
     machine.run("mkdir", "-p", mountpoint)
     machine.run("mount", "-t", "tmpfs", "somebody", mountpoint)
     assert 1 == machine.systemctl("start", unit).returncode
-    shown = failed(machine, unit)
-    assert f"somebody (tmpfs) is mounted on {mountpoint} already" in shown["StatusText"]
+    told = failed(machine, unit)
+    assert f"somebody (tmpfs) is mounted on {mountpoint} already" in told["StatusText"]
     assert "tmpfs" == machine.mounted(mountpoint)
     machine.run("umount", mountpoint)
 
@@ -132,19 +177,17 @@ def test_two_services_do_not_share_a_case_or_a_mountpoint(machine):
     assert 0 == machine.systemctl("start", unit).returncode, machine.log_of(unit)
     pid = machine.show(unit)["MainPID"]
 
-    command = machine.show(unit)["ExecStart"].partition("argv[]=")[2].partition(" ;")[0]
-    other_case = command.replace("/first.toml", "/second.toml").replace("${MOUNTPOINT}", "/mnt/2")
-    machine.run("mkdir", "/mnt/2")
-    machine.configure("second", unit=f"{QUICK}ExecStart=\nExecStart={other_case}\n")
+    other = machine.command_of(unit).replace("/first.toml", "/second.toml")
+    machine.configure("second", unit=QUICK + replaced(other))
     assert 1 == machine.systemctl("start", "fsmount@second.service").returncode
-    shown = failed(machine, "fsmount@second.service")
+    told = failed(machine, "fsmount@second.service")
     holder = f"mounted at {mountpoint} by fsmount (pid {pid} "
-    assert f"case 'first' is in use: {holder}" in shown["StatusText"]
+    assert f"case 'first' is in use: {holder}" in told["StatusText"]
 
     machine.configure("third", unit=f"{QUICK}Environment=MOUNTPOINT={mountpoint}\n")
     assert 1 == machine.systemctl("start", "fsmount@third.service").returncode
-    shown = failed(machine, "fsmount@third.service")
-    assert f"is mounted on {mountpoint} already" in shown["StatusText"]
+    told = failed(machine, "fsmount@third.service")
+    assert f"is mounted on {mountpoint} already" in told["StatusText"]
 
     assert machine.is_there(mountpoint)
     assert pid == machine.show(unit)["MainPID"]

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.mounts import state_of
+
 BEGIN = """
 import os, pathlib, signal, sys, time
 from fsmount.background import fork_to_background
 place = pathlib.Path(sys.argv[1])
+starter = os.getpid()
 readiness = fork_to_background(place / "mnt", place / "mount.log")
 """
 
@@ -76,6 +79,19 @@ def test_ending_the_one_who_waits_ends_the_child(tmp_path, number):
     os.close(child)
 
 
+def test_the_child_is_the_service_managers(tmp_path):
+    """Not of the one who waits: systemd does not wait for the end of another one's children."""
+    program = """
+time.sleep(0.2)
+(place / "parent").write_text(f"{os.getppid()} {starter}")
+readiness.ready()
+"""
+    assert (0, b"", b"") == outcome(tmp_path, program)
+    parent, starter = (tmp_path / "parent").read_text().split()
+    assert parent != starter
+    assert "" == state_of(int(starter))
+
+
 def test_the_child_is_on_its_own(tmp_path):
     """Its own session, no terminal, no directory in use; its messages go to the log."""
     program = """
@@ -101,7 +117,7 @@ def test_messages_go_on_to_a_file_that_stderr_is(tmp_path):
 def test_a_parent_that_was_killed_does_not_end_the_mount(tmp_path):
     """Telling somebody who is gone is no error."""
     program = """
-os.kill(os.getppid(), signal.SIGKILL)
+os.kill(starter, signal.SIGKILL)
 time.sleep(0.2)
 readiness.ready()
 (place / "after").touch()

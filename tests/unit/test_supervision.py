@@ -16,12 +16,15 @@ class Manager(ServiceManager):
         self.heard: list[tuple[float, str]] = []
 
     def _send(self, *assignments: str) -> None:
-        self.heard.append((round(trio.current_time() - self.started), " ".join(assignments)))
+        self.told(" ".join(assignments))
+
+    def told(self, what: str) -> None:
+        self.heard.append((round(trio.current_time() - self.started), what))
 
     async def listen(self, answers, describe=lambda: "mounted", for_s: float = 35):
         self.started = trio.current_time()
         with trio.move_on_after(for_s):
-            await keep_posted(self, answers, describe)
+            await keep_posted(self, answers, describe, lambda: self.told("up"))
         return self.heard
 
 
@@ -37,9 +40,9 @@ def answering(since_s: float = 0, until_s: float = math.inf):
 
 
 async def test_ready_is_said_once_the_mount_answers(autojump_clock):
-    """Not before, however long it takes."""
+    """Not before, however long it takes; whoever waits in the foreground is told after the manager."""
     heard = await Manager().listen(answering(since_s=7))
-    assert [(7, "READY=1 STATUS=mounted")] == heard
+    assert [(7, "READY=1 STATUS=mounted"), (7, "up")] == heard
 
 
 async def test_the_watchdog_is_fed_at_half_its_period(autojump_clock):
@@ -65,7 +68,7 @@ async def test_the_status_is_told_when_it_changes(autojump_clock):
     """And only then."""
     texts = iter(["one", "one", "two", "two", "two"])
     heard = await Manager().listen(answering(), lambda: next(texts))
-    assert [(0, "READY=1 STATUS=one"), (20, "STATUS=two")] == heard
+    assert [(0, "READY=1 STATUS=one"), (0, "up"), (20, "STATUS=two")] == heard
 
 
 async def test_trouble_with_telling_is_no_end(autojump_clock, caplog):
@@ -80,10 +83,12 @@ async def test_trouble_with_telling_is_no_end(autojump_clock, caplog):
         return True
 
     heard = await Manager().listen(answers, lambda: str(1 // 0))
-    assert [(1, "READY=1 STATUS=mounted")] == heard
+    assert [(1, "READY=1 STATUS=mounted"), (1, "up")] == heard
     assert "no processes left" in caplog.text
 
 
 async def test_without_a_manager_nobody_is_asked():
     """An ordinary mount starts no process to look at itself."""
-    await keep_posted(ServiceManager(), None, None)  # type: ignore[arg-type]  # neither is called
+    up = trio.Event()
+    await keep_posted(ServiceManager(), None, None, up.set)  # type: ignore[arg-type]  # never called
+    assert up.is_set()
