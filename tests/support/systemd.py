@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from fsmount import connection
-from fsmount.mountpoint import FS_TYPE, Mounted
+from fsmount.mountpoint import FS_TYPE, Mounted, mounts
 from fsmount.mountpoint import _parse as parse_mount
 from tests.support.mounts import require_fuse, run, wait_until
 
@@ -136,11 +136,9 @@ class BootedSystemd:
 
     def _end(self) -> None:
         assert self._process is not None
-        for mount in self._mounts():
-            if mount.fs_type == FS_TYPE:
-                connection.abort(
-                    mount.number
-                )  # nobody waits for it, and so everybody can be killed
+        others = {mount.number for mount in mounts()}  # the machine's, which may be seen in there
+        for number in {m.number for m in self._mounts() if m.fs_type == FS_TYPE} - others:
+            connection.abort(number)  # nobody waits for it, and so everybody can be killed
         with contextlib.suppress(ProcessLookupError):
             if self.pid:
                 os.kill(self.pid, signal.SIGKILL)  # the first of its PID namespace: all end with it

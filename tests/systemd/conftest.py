@@ -49,9 +49,15 @@ class Machine(BootedSystemd):
         self.write("/etc/fstab", "".join(f"{line}\n" for line in lines))
         assert 0 == self.systemctl("daemon-reload").returncode
 
-    def options(self, name: str) -> str:
+    def options(self, name: str, place: str = "/etc/fsmount") -> str:
         """Return the options of a case for fstab."""
-        return f"config=/etc/fsmount/{name}.toml,key_file=/etc/fsmount/{name}.key"
+        return f"config={place}/{name}.toml,key_file={place}/{name}.key"
+
+    def add_user(self, name: str) -> None:
+        """Add a user with a home of his own."""
+        self.write(f"/run/{name}.conf", f"u {name} - - /var/{name}\n")
+        self.run("systemd-sysusers", f"/run/{name}.conf")
+        self.run("install", "-d", "-o", name, "-m", "700", f"/var/{name}")
 
     def command_of(self, unit: str) -> str:
         """Return what a service runs, as a unit file has it."""

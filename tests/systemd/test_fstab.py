@@ -7,6 +7,15 @@ from fsmount import connection
 from tests.support.mounts import wait_until
 from tests.systemd.conftest import CONTENT
 
+AS_READER = [
+    "setpriv",
+    "--reuid=reader",
+    "--regid=reader",
+    "--clear-groups",
+    "env",
+    "HOME=/var/reader",
+]
+
 
 def test_the_first_access_mounts_and_stopping_unmounts(machine):
     """Nobody waits for ever for a mount that is to be made on access; after a crash a restart mends it."""
@@ -75,6 +84,21 @@ def test_mount_takes_both_types_and_options_with_commas(machine):
         assert CONTENT == machine.read("/mnt/plain")
         assert b"nosuid,nodev,noexec" in machine.run("findmnt", "-n", "/mnt/plain").stdout
         assert 0 == machine.run("umount", "/mnt/plain").returncode
+
+
+def test_a_user_may_mount_what_fstab_lets_him(machine):
+    """With `user` in its line, and with his own key."""
+    machine.add_user("reader")
+    machine.configure("own", place="/var/reader", owner="reader")
+    machine.run("install", "-d", "-o", "reader", "/mnt/own")
+    options = machine.options("own", place="/var/reader")
+    machine.fstab(f"/var/reader/own /mnt/own fsmount noauto,user,{options} 0 0")
+    done = machine.run(*AS_READER, "mount", "/mnt/own")
+    assert (0, b"") == (done.returncode, done.stderr)
+    path = f"/mnt/own/{machine.file_id}/a.bin"
+    assert CONTENT == machine.run(*AS_READER, "cat", path).stdout
+    assert 0 == machine.run(*AS_READER, "umount", "/mnt/own").returncode
+    assert "" == machine.mounted("/mnt/own")
 
 
 def test_an_option_that_does_not_exist_is_one_line(machine):

@@ -19,9 +19,8 @@ ExecStart=/lib/systemd/systemd --user --unit=basic.target
 @pytest.fixture
 def as_examiner(machine):
     """Start the manager of a user, and return a function that runs commands as he would."""
-    machine.write("/run/examiner.conf", "u examiner - - /var/examiner")
-    machine.run("systemd-sysusers", "/run/examiner.conf")
-    for place in ("/run/user/examiner", "/var/examiner", "/var/examiner/.config"):
+    machine.add_user("examiner")
+    for place in ("/run/user/examiner", "/var/examiner/.config"):
         machine.run("install", "-d", "-o", "examiner", "-m", "700", place)
     machine.write("/run/systemd/system/manager.service", MANAGER)
     done = machine.systemctl("start", "manager")

@@ -154,7 +154,10 @@ def test_nothing_is_misspelt(installed, unit, tmp_path):
 
 
 def test_little_is_exposed(installed, tmp_path):
-    """At most 3.5 of 10: what mounting itself takes, the network, and what would hide the mount."""
+    """At most 3.5 of 10: what mounting itself takes, the network, and what would hide the mount.
+
+    This takes systemd 250; older ones judge only what is loaded.
+    """
     path = installed / "usr" / SERVICE
     done = analyze("security", "--offline=true", "--threshold=35", path, place=tmp_path)
-    assert 0 == done.returncode, done.stdout.splitlines()[-1]
+    assert 0 == done.returncode, done.stdout[-200:] + done.stderr
