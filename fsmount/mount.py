@@ -128,9 +128,9 @@ class _Session:
         with unfreezing():
             trio.run(self._serve, ids)
         if self._was_cut:
-            log.error(
-                "the kernel cut the connection of the mount; it was unmounted. Mount it again"
-            )
+            line = "the kernel cut the connection of the mount; it was unmounted. Mount it again"
+            log.error(line)
+            self._manager.status(line)
         return 1 if self._was_cut or self._attachment.is_left_behind else 0
 
     async def _serve(self, ids: list[str]) -> None:

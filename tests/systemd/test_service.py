@@ -84,6 +84,16 @@ def test_a_crash_leaves_no_dead_mount_behind(machine):
     assert "" == machine.mounted(mountpoint)
 
 
+def test_a_setting_too_much_hides_the_mount(machine):
+    """Which is why the unit has none of them: nothing fails, and nobody sees the case."""
+    machine.configure("hidden", unit="[Service]\nPrivateTmp=yes\n")
+    unit = "fsmount@hidden.service"
+    assert 0 == machine.systemctl("start", unit).returncode, machine.log_of(unit)
+    assert ("active", "success") == shown(machine, unit, "ActiveState Result")
+    assert "" == machine.mounted("/media/fsmount/hidden")
+    machine.systemctl("stop", unit)
+
+
 def test_a_mount_that_hangs_is_replaced(machine):
     """A stopped process answers nobody: the watchdog ends it, whoever waited is free, and it is back."""
     machine.configure("hang", unit="[Service]\nWatchdogSec=3\n")

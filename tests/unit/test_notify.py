@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,8 +129,3 @@ def test_the_line_of_a_failed_command_is_its_status(tmp_path, monkeypatch, capsy
     assert "NOTIFY_SOCKET" not in os.environ
     assert listener.heard_nothing()
     listener.close()
-
-
-def test_it_needs_nothing_but_the_standard_library():
-    """A start must not depend on a binding of libsystemd."""
-    assert not {"systemd", "sdnotify"} & set(sys.modules)

@@ -99,6 +99,16 @@ def test_everything_has_its_place(installed):
     assert not any(b"@FSMOUNT@" in path.read_bytes() for path in found if not path.is_symlink())
 
 
+def test_a_program_that_units_cannot_name_is_refused(tmp_path):
+    """A blank in its path would end the command, a percent sign would be replaced."""
+    for name in ("my fsmount", "100%/fsmount"):
+        settings = [f"DESTDIR={tmp_path}", f"FSMOUNT=/opt/{name}"]
+        command = ["make", "-s", "-C", str(REPOSITORY), "install-systemd", *settings]
+        done = subprocess.run(command, capture_output=True, check=False, timeout=30)
+        assert (2, True) == (done.returncode, b"units can't name a program" in done.stderr)
+        assert [] == list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("unit", [SERVICE, USER_SERVICE])
 def test_no_setting_hides_the_mount(installed, unit):
     """Each of these makes a mount namespace; systemd gives no hint that the mount is seen by nobody."""
