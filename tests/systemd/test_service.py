@@ -110,14 +110,14 @@ def test_a_mount_that_hangs_is_replaced(machine):
 
 def test_a_mount_is_alive_while_the_service_of_the_files_hangs(machine):
     """The watchdog asks for what needs no network, again and again."""
-    machine.configure("slow", unit="[Service]\nWatchdogSec=1\n", verified_open="all")
+    machine.configure("slow", unit="[Service]\nWatchdogSec=3\n", verified_open="all")
     unit, mountpoint = "fsmount@slow.service", "/media/fsmount/slow"
     assert 0 == machine.systemctl("start", unit).returncode, machine.log_of(unit)
     machine.emulator.faults.add(hang(), path="/content", times=None)
     try:
         command = machine.beside("cat", f"{mountpoint}/{machine.file_id}/a.bin")
         with subprocess.Popen(command, stderr=subprocess.DEVNULL) as reader:
-            time.sleep(3)
+            time.sleep(4)  # longer than the watchdog waits
             assert reader.poll() is None
             assert ("active", "0") == shown(machine, unit, "ActiveState NRestarts")
             reader.kill()
