@@ -26,8 +26,8 @@ from fsmount.custody import CustodyLog, iter_entries
 from fsmount.deletion import Deleter, Readers, unresolved
 from fsmount.endpoints import Endpoints
 from fsmount.filesystem import Filesystem
+from fsmount.folders import Folders
 from fsmount.inodes import Kind, inode_of
-from fsmount.provenance import Provenance
 from fsmount.service import Service
 from fsmount.status import Status
 from fsmount.store import ContentStore
@@ -65,14 +65,14 @@ async def open_filesystem(
         catalog = stack.enter_context(
             closing(Catalog(case.catalog_path, shows_kept=settings.offline))
         )
-        provenance = stack.enter_context(closing(Provenance(case.catalog_path)))
+        folders = stack.enter_context(closing(Folders(case.catalog_path)))
         store = stack.enter_context(closing(ContentStore(case.catalog_path, case.content_dir)))
         journal.append("mounted", _facts(settings))
         _clean_up_after_crash(case, store, journal)
         await catalog.add_ids(ids)
         store.mark_running(running=True)
         async with trio.open_nursery() as nursery:
-            parts = _Parts(settings, case, timeout_s, journal, catalog, store, provenance, nursery)
+            parts = _Parts(settings, case, timeout_s, journal, catalog, store, folders, nursery)
             try:
                 yield parts.build()
             finally:
@@ -94,7 +94,7 @@ class _Parts:
         journal: CustodyLog,
         catalog: Catalog,
         store: ContentStore,
-        provenance: Provenance,
+        folders: Folders,
         nursery: trio.Nursery,
     ) -> None:
         self._settings = settings
@@ -105,7 +105,7 @@ class _Parts:
         self._nursery = nursery
         self._api = None if settings.offline else _api(settings, timeout_s)
         self._service = Service(Endpoints(self._api), nursery) if self._api else None
-        self._views = Views(provenance) if settings.views else None
+        self._views = Views(folders) if settings.views else None
         self._contents = Contents(
             store,
             self._service,

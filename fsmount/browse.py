@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 
 from fsmount.answers import Absent, DirEntry
 from fsmount.errors import AbsentError, NotADirectoryHereError, RefusedError
+from fsmount.folders import Folder, Folders, Group, Link
 from fsmount.inodes import ViewKind, ViewNode, inode_of_view
-from fsmount.provenance import Folder, Group, Link, Provenance
 from fsmount.tree import Attributes, directory_attributes, link_attributes
 
 BY_USER = ViewNode(ViewKind.BY_USER)
@@ -49,7 +49,7 @@ _HOLDER = {link: holder for holder, link in _LINK.items()}
 class Views:
     """Answers for every node of the views, in the file system's own types."""
 
-    provenance: Provenance
+    folders: Folders
 
     # -- in the root -----------------------------------------------------------------------------
 
@@ -60,14 +60,14 @@ class Views:
     def lookup_in_root(self, name: bytes) -> Attributes | Absent:
         """Return a view; one without anything in it is not shown."""
         node = _ROOTS[name]
-        is_shown = self.provenance.has_groups(_GROUP_OF[node.kind])
+        is_shown = self.folders.has_groups(_GROUP_OF[node.kind])
         return _directory(node) if is_shown else Absent(_ABSENT_S)
 
     def entries_of_root(self, start: int) -> Iterator[DirEntry]:
         """Yield the views that are shown, behind all files."""
         for number, (name, node) in enumerate(_ROOTS.items()):
             position = _FIRST_POSITION + number
-            if position > start and self.provenance.has_groups(_GROUP_OF[node.kind]):
+            if position > start and self.folders.has_groups(_GROUP_OF[node.kind]):
                 yield DirEntry(name, _directory(node), position)
 
     # -- below it --------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ class Views:
         if node.kind in _HOLDER:
             return _link(node, self._link(node))
         if node.kind in (ViewKind.CHAT_OF_PERSON, ViewKind.CHAT_OF_PROJECT):
-            chat = self.provenance.chat(node.number)
+            chat = self.folders.chat(node.number)
             return _directory(node, chat.mtime_ns if chat else 0)
         return _directory(node)
 
@@ -130,12 +130,12 @@ class Views:
         group = _GROUP_OF.get(parent.kind)
         if parent.kind in (ViewKind.BY_USER, ViewKind.BY_PROJECT):
             assert group is not None
-            return _folder(_MEMBER[group], self.provenance.group_named(group, name))
+            return _folder(_MEMBER[group], self.folders.group_named(group, name))
         if group:
             if group == "project" and name == _ATTACHMENTS:
-                is_shown = self.provenance.has_attachments(parent.number)
+                is_shown = self.folders.has_attachments(parent.number)
                 return _directory(_attachments(parent)) if is_shown else None
-            chat = self.provenance.chat_named(group, parent.number, name)
+            chat = self.folders.chat_named(group, parent.number, name)
             return _folder(_CHAT[group], chat)
         if parent.kind not in _LINK:
             raise NotADirectoryHereError("a link of the views is not a directory")
@@ -144,25 +144,25 @@ class Views:
 
     def _members(self, node: ViewNode, start: int) -> Iterator[DirEntry]:
         group, after = _GROUP_OF[node.kind], start
-        while page := self.provenance.groups(group, after, _PAGE_ENTRIES):
+        while page := self.folders.groups(group, after, _PAGE_ENTRIES):
             for folder in page:
                 yield _entry(_MEMBER[group], folder)
             after = page[-1].number
 
     def _chats(self, node: ViewNode, start: int) -> Iterator[DirEntry]:
         group, after = _GROUP_OF[node.kind], start
-        while page := self.provenance.chats(group, node.number, after, _PAGE_ENTRIES):
+        while page := self.folders.chats(group, node.number, after, _PAGE_ENTRIES):
             for folder in page:
                 yield _entry(_CHAT[group], folder)
             after = page[-1].number
         has_more = group == "project" and start < _FIRST_POSITION
-        if has_more and self.provenance.has_attachments(node.number):
+        if has_more and self.folders.has_attachments(node.number):
             yield DirEntry(_ATTACHMENTS, _directory(_attachments(node)), _FIRST_POSITION)
 
     def _links(self, node: ViewNode) -> list[Link]:
         if node.kind is ViewKind.ATTACHMENTS:
-            return self.provenance.files_of_project(node.number)
-        return self.provenance.files_of_chat(node.number)
+            return self.folders.files_of_project(node.number)
+        return self.folders.files_of_chat(node.number)
 
     def _link(self, node: ViewNode) -> Link:
         holder = ViewNode(_HOLDER[node.kind], node.number)

@@ -57,9 +57,9 @@ def files(
     """
     if as_json and as_csv:
         raise UsageError("--json and --csv exclude each other")
-    from fsmount import inventory_formats as formats  # noqa: PLC0415 - see the package
+    from fsmount import file_list_formats as formats  # noqa: PLC0415 - see the package
     from fsmount.case import Case, case_path  # noqa: PLC0415
-    from fsmount.inventory import Filter, iter_items  # noqa: PLC0415
+    from fsmount.file_list import Filter, iter_items  # noqa: PLC0415
 
     wanted = Filter(
         user=user,

@@ -8,7 +8,7 @@ import trio
 
 from fsmount.catalog import Catalog
 from fsmount.custody import iter_entries
-from fsmount.inventory import Filter, iter_items
+from fsmount.file_list import Filter, iter_items
 from tests.support.collecting import collect, collected_ids
 from tests.support.emulator import RunningEmulator
 from tests.support.mounts import MountedProcess, run, shell, wait_until

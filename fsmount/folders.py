@@ -1,6 +1,6 @@
 """Where files come from, as walks found it: whose chats and which projects name them.
 
-Read-only look-ups, each one indexed, for the views of a mount; `inventory` tells the same as a table.
+Read-only look-ups, each one indexed, for the views of a mount; `file_list` tells the same as a table.
 """
 
 import dataclasses
@@ -61,8 +61,8 @@ class Link:
     mtime_ns: int
 
 
-class Provenance:
-    """An open case's provenance.
+class Folders:
+    """The open folders of a case.
 
     Errors of every method: CaseError when the database can't be read.
     """

@@ -1,4 +1,4 @@
-"""An inventory as a table for people, as JSON or as CSV; written line by line, however long it is."""
+"""A list of files as a table for people, as JSON or as CSV; written line by line, however long it is."""
 
 import csv
 import dataclasses
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from fsmount.inventory import Item
+from fsmount.file_list import Item
 from fsmount.logs import one_line
 
 _COLUMNS = "{:<11} {:>14}  {:<8}  {:<32}  {:<24}  {:<24}  {}"

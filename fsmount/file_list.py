@@ -16,6 +16,7 @@ from typing import Literal
 
 from fsmount.database import connect, reported
 from fsmount.objects import State, display_name_of, mime_type_of, record_of
+from fsmount.origins import Origin, origins_of, time_text
 
 _FILES = (
     "SELECT f.number, f.claude_file_id, f.content_name, f.state, f.mtime_ns, f.record,"
@@ -30,37 +31,8 @@ _OF_CHAT = (
     " AND f.number IN (SELECT o.file FROM origin o JOIN chat h ON h.number = o.chat"
     " WHERE h.chat_id = :chat)"
 )
-_ORIGINS = (
-    "SELECT h.chat_id, h.name, p.user_id, p.email, j.project_id, j.name, o.message_id, o.role, o.at"
-    " FROM origin o JOIN chat h ON h.number = o.chat LEFT JOIN person p ON p.number = h.person"
-    " LEFT JOIN project j ON j.number = h.project WHERE o.file = ?1"
-    " UNION ALL SELECT NULL, NULL, NULL, NULL, j.project_id, j.name, NULL, NULL, a.at"
-    " FROM attachment a JOIN project j ON j.number = a.project WHERE a.file = ?1 ORDER BY 9"
-)
-
 StateName = Literal["live", "gone", "deleted"]
 _STATES: dict[int, StateName] = {State.LIVE: "live", State.GONE: "gone", State.DELETED: "deleted"}
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Origin:
-    """A message, or a project, that names a file.
-
-    Shape: what is not known is None; `chat_id` and what goes with it are None where a project names it.
-    """
-
-    chat_id: str | None
-    chat_name: str | None
-    user_id: str | None
-    user_email: str | None
-    project_id: str | None
-    project_name: str | None
-    message_id: str | None
-    role: str | None
-    named_at: str | None
-
-
-_ORIGIN_FIELDS = [field.name for field in dataclasses.fields(Origin)]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,17 +98,6 @@ def iter_items(path: Path, wanted: Filter) -> Iterator[Item]:
                 yield item
 
 
-def origins_of(db: sqlite3.Connection, number: int) -> tuple[Origin, ...]:
-    """Return where file `number` was named, the first time first."""
-    return tuple(_origin(row) for row in db.execute(_ORIGINS, (number,)))
-
-
-def _origin(row: tuple) -> Origin:  # type: ignore[type-arg]  # a row of _ORIGINS
-    *fields, at = row
-    values = dict(zip(_ORIGIN_FIELDS, [*fields, _time(at)], strict=True))
-    return Origin(**values)
-
-
 def _item(db: sqlite3.Connection, row: tuple) -> Item:  # type: ignore[type-arg]  # a row of _FILES
     number, key, name, state, mtime_ns, text, size_bytes, md5, sha256, verified, is_stored = row
     record = record_of(key, json.loads(text)) if text else None
@@ -151,7 +112,7 @@ def _item(db: sqlite3.Connection, row: tuple) -> Item:  # type: ignore[type-arg]
         verified=verified or "no",
         is_stored=bool(is_stored),
         state=_STATES[state],
-        created_at=_time(mtime_ns // 1000) if mtime_ns else None,
+        created_at=time_text(mtime_ns // 1000) if mtime_ns else None,
         origins=origins_of(db, number),
     )
 
@@ -160,13 +121,6 @@ def _fits(text: str | None, pattern: str | None) -> bool:
     if pattern is None:
         return True
     return text is not None and fnmatch.fnmatchcase(text.casefold(), pattern.casefold())
-
-
-def _time(micros: int | None) -> str | None:
-    if micros is None:
-        return None
-    at = datetime.fromtimestamp(micros // 10**6, UTC).replace(microsecond=micros % 10**6)
-    return at.isoformat().replace("+00:00", "Z")
 
 
 def _at(text: str | None) -> datetime:
