@@ -4,9 +4,11 @@ One file holds what the catalog and the content store know, so that one copy of 
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from fsmount.errors import CaseError
 
@@ -81,6 +83,25 @@ def connect(path: Path) -> sqlite3.Connection:
         return connection
 
 
+def connect_reading(path: Path) -> sqlite3.Connection:
+    """Open the database of a case for looking at it only, beside whoever writes to it.
+
+    Errors: CaseError, as `connect`, and when there is none yet.
+    """
+    if not path.exists():
+        raise CaseError(f"the case has no catalog yet ({path}); mount it with files first")
+    with reported(path):
+        address = f"file:{quote(os.fspath(path))}?mode=ro"
+        connection = sqlite3.connect(address, uri=True, isolation_level=None)
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+            _check_version(_version(connection), path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Do everything in the block or nothing."""
@@ -127,7 +148,11 @@ def _create_or_check(connection: sqlite3.Connection, path: Path) -> None:
                 for statement in _statements(_SCHEMA):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    elif version > SCHEMA_VERSION:
+    _check_version(version, path)
+
+
+def _check_version(version: int, path: Path) -> None:
+    if version > SCHEMA_VERSION:
         raise CaseError(
             f"the catalog {path} was written by a newer version of fsmount (format {version}, this one knows"
             f" {SCHEMA_VERSION}); use that version"

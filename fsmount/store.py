@@ -81,6 +81,11 @@ class Discarded:
     size_bytes: int
 
 
+def content_path(content_dir: Path, claude_file_id: str) -> Path:
+    """Return where a file's bytes are kept; spread over directories, ids begin alike and end apart."""
+    return content_dir / claude_file_id[-2:].lower() / claude_file_id
+
+
 class ContentStore:
     """The open store of one case.
 
@@ -120,8 +125,8 @@ class ContentStore:
         return int(row[0])
 
     def content_path(self, claude_file_id: str) -> Path:
-        """Return where a file's bytes are kept; spread over directories, ids begin alike and end apart."""
-        return self._content_dir / claude_file_id[-2:].lower() / claude_file_id
+        """Return where a file's bytes are kept."""
+        return content_path(self._content_dir, claude_file_id)
 
     def open_content(self, claude_file_id: str) -> int | None:
         """Open stored bytes for reading; None when they are not stored, or not as the row says."""
