@@ -89,6 +89,20 @@ class Case:
         lock.describe(purpose)
         return lock
 
+    def find_holder(self) -> str | None:
+        """Return who holds the case, in words; None when nobody does."""
+        try:
+            fd = os.open(self._lock_path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder_text(os.pread(fd, 4096, 0))
+        finally:
+            os.close(fd)
+        return None
+
     def clear_spool(self) -> int:
         """Remove what earlier mounts left unfinished; return how many bytes that were."""
         removed = 0

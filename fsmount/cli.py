@@ -16,7 +16,7 @@ import fsmount
 from fsmount import logs
 from fsmount.commands import checking, demonstration, journal, mounting, watching
 from fsmount.errors import FsmountError, UsageError
-from fsmount.sources import PREFIX, SOURCES
+from fsmount.sources import ENVIRONMENT, PREFIX, SOURCES
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +37,7 @@ app.command(mounting.unmount)
 app.command(watching.status)
 app.command(journal.log)
 app.command(checking.verify)
+app.command(checking.doctor, config=ENVIRONMENT)
 app.command(demonstration.demo)
 
 

@@ -95,6 +95,16 @@ class Inventory:
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
 
+    @property
+    def schema_version(self) -> int:
+        """Which form of the database this is."""
+        return int(self._rows("PRAGMA user_version")[0][0])
+
+    @property
+    def is_marked_running(self) -> bool:
+        """Say whether the last mount is still at work, or has not said good-bye."""
+        return bool(self._rows("SELECT value FROM tally WHERE name = 'is_running'")[0][0])
+
     def counts(self) -> Counts:
         """Count the files; that goes through all of them."""
         with reported(self._path):

@@ -1,12 +1,19 @@
-"""`fsmount verify`."""
+"""`fsmount verify` and `fsmount doctor`."""
 
 import dataclasses
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from fsmount import config, logs
+from fsmount.commands.options import SERVICE, flag, option
+from fsmount.errors import UsageError
+
 if TYPE_CHECKING:
+    from fsmount.diagnosis import Finding
     from fsmount.verification import Report
 
 _FLAG = Parameter(negative="", show_default=False)
@@ -58,3 +65,73 @@ def _show(report: "Report") -> None:
         ("not stored", str(counts.not_stored)),
     ]
     display.show_table(rows, title=f"Stored content of {report.case}")
+
+
+def doctor(
+    case: str | None = None,
+    /,
+    *,
+    base_url: Annotated[str, option(SERVICE, "URL")] = config.DEFAULT_BASE_URL,
+    insecure_http: Annotated[bool, flag(SERVICE)] = False,
+    key_file: Annotated[Path | None, option(SERVICE, "FILE")] = None,
+    offline: Annotated[bool, flag(SERVICE)] = False,
+    json: Annotated[bool, _FLAG] = False,
+) -> int:
+    """Check what fsmount needs, and say how to mend what is wrong: exit 1 if there is a problem.
+
+    Looks at /dev/fuse, libfuse, fuse.conf and the kernel's limits; with a key, asks the service one
+    request (for the record of a file that does not exist), which costs one of the organization's 600 a
+    minute, and compares clocks with its answer; with a CASE, looks at its directory, disk, holder, catalog
+    and custody log. Changes nothing.
+
+    Parameters
+    ----------
+    case
+        Name or path of a case.
+    base_url
+        Where the API is. ANTHROPIC_BASE_URL counts too.
+    insecure_http
+        Allow http to hosts other than this one. The key travels readable for everyone on the way.
+    key_file
+        File with the API key; else credential compliance-access-key, else ANTHROPIC_COMPLIANCE_ACCESS_KEY.
+    offline
+        Make no request.
+    json
+        Print the findings as JSON.
+    """
+    from fsmount import diagnosis, display  # noqa: PLC0415 - see above
+    from fsmount.case import case_path  # noqa: PLC0415
+
+    url = config.check_base_url(base_url, insecure_http=insecure_http)
+    findings = [*diagnosis.of_machine()]
+    key = None
+    try:
+        key, warnings = config.find_key(key_file, os.environ, offline=offline)
+    except UsageError as error:
+        findings.append(diagnosis.Finding("problem", "key", str(error)))
+    else:
+        logs.configure("text", "info", secret=key.reveal() if key else None)
+        findings += diagnosis.of_key_file(warnings)
+    if not offline:
+        findings += diagnosis.of_service(key, url)
+    if case is not None:
+        findings += diagnosis.of_case(case_path(case, os.environ))
+    requests = diagnosis.REQUESTS if key else ()
+    if json:
+        found = [dataclasses.asdict(finding) for finding in findings]
+        display.show_json({"requests": requests, "findings": found})
+    else:
+        _show_findings(findings, requests)
+    return 1 if any(finding.level == "problem" for finding in findings) else 0
+
+
+def _show_findings(findings: Sequence["Finding"], requests: Sequence[str]) -> None:
+    from fsmount import display  # noqa: PLC0415 - see above
+
+    rows = [
+        (finding.level, finding.subject, finding.says, finding.mend and f"-> {finding.mend}")
+        for finding in findings
+    ]
+    display.show_table(rows, ("", "what", "finding", "how to mend it"))
+    cost = f"1: {requests[0]}" if requests else "none"
+    print(f"requests made: {cost}")
