@@ -55,6 +55,12 @@ class Case:
         """What the case is called in the mount table and in messages."""
         return self.path.name
 
+    @property
+    def created_at(self) -> str:
+        """When the case was made, RFC 3339; with its name, this tells cases apart."""
+        document = json.loads((self.path / _MARKER).read_bytes())
+        return str(document.get("created_at", ""))
+
     @classmethod
     def open(cls, path: Path, *, create: bool = True) -> "Case":
         """Open a case, making it on first use.

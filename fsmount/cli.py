@@ -14,7 +14,7 @@ from cyclopts import App
 import client
 import fsmount
 from fsmount import logs
-from fsmount.commands import checking, demonstration, journal, mounting, watching
+from fsmount.commands import checking, demonstration, exporting, journal, mounting, watching
 from fsmount.errors import FsmountError, UsageError
 from fsmount.sources import ENVIRONMENT, PREFIX, SOURCES
 
@@ -35,6 +35,7 @@ app = App(
 app.command(mounting.mount, config=SOURCES)
 app.command(mounting.unmount)
 app.command(watching.status)
+app.command(exporting.export, config=ENVIRONMENT)
 app.command(journal.log)
 app.command(checking.verify)
 app.command(checking.doctor, config=ENVIRONMENT)

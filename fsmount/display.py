@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich import progress as bars
 
 _PLAIN_PAUSE_S = 10.0  # between two lines of progress where there is no terminal
+_SHORT_CELL = 36  # ids, for one: such a column is not broken to make room for others
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 # What a cell may say that is worth a colour.
@@ -44,8 +45,10 @@ def show_table(
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(title=title, show_header=bool(columns), title_justify="left")
-    for column in columns or [""] * max(map(len, cells), default=0):
-        table.add_column(column, overflow="fold")
+    width = max(map(len, cells), default=0)
+    for number, column in enumerate(columns or [""] * width):
+        longest = max((len(row[number]) for row in cells), default=0)
+        table.add_column(column, overflow="fold", no_wrap=longest <= _SHORT_CELL)
     for row in cells:
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
     Console().print(table)

@@ -16,7 +16,7 @@ from typing import Literal
 
 from fsmount.case import Case
 from fsmount.custody import CustodyLog
-from fsmount.digest import Expected, RunningDigest
+from fsmount.digest import RunningDigest
 from fsmount.inventory import Counts, Inventory
 from fsmount.store import StoredContent, content_path
 
@@ -119,13 +119,10 @@ def check(row: StoredContent, content_dir: Path, is_ending: threading.Event) -> 
 
 def difference(row: StoredContent, digest: RunningDigest) -> str | None:
     """Return in what the bytes that were read differ from what was recorded; None when in nothing."""
-    found = digest.verdict(Expected(row.claude_file_id, None, None), None)
-    if found.size_bytes != row.size_bytes:
-        return f"it has {found.size_bytes} bytes, recorded are {row.size_bytes}"
-    for name, got, recorded in (
-        ("MD5", found.md5, row.md5),
-        ("SHA-256", found.sha256, row.sha256),
-    ):
+    if digest.position != row.size_bytes:
+        return f"it has {digest.position} bytes, recorded are {row.size_bytes}"
+    md5, sha256 = digest.hexdigests()
+    for name, got, recorded in (("MD5", md5, row.md5), ("SHA-256", sha256, row.sha256)):
         if got != recorded:
             return f"its {name} is {got}, recorded is {recorded}"
     return None

@@ -440,7 +440,8 @@ def test_asking_for_a_log_makes_no_case(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["mount"], ["unmount"], ["status"], ["verify"], ["doctor"], ["log"], ["demo"]]
+    "command",
+    [[], ["mount"], ["unmount"], ["export"], ["status"], ["verify"], ["doctor"], ["log"], ["demo"]],
 )
 def test_help_is_0(command: list[str], capsys: pytest.CaptureFixture[str]):
     """Every command explains itself on stdout."""
