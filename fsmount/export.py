@@ -68,7 +68,8 @@ class Missing:
 class Outcome:
     """What an export came to.
 
-    `files` and `bytes` count the payload of the directory, `added` what this run brought or replaced.
+    `files` and `bytes` count the payload of the directory, `added` what this run brought or replaced;
+    `lists` has the SHA-256 of each list that vouches for the rest, by its path.
     """
 
     directory: str
@@ -78,6 +79,7 @@ class Outcome:
     without_content: int
     added: int
     missing: tuple[Missing, ...]
+    lists: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def export(
@@ -176,7 +178,7 @@ class _Run:
             found = self._inventory.find(item.claude_file_id)
             assert found is not None
             item = found
-        tags = _tags_of(item)
+        tags = self._tags_of(item)
         held = await self._held(item)
         has_payload = self._has_payload(item, held)
         if held and has_payload and _has_tags(held, tags) and self._target.has_tags(held):
@@ -193,6 +195,16 @@ class _Run:
         self._target.ledger.add(exported)
         self.added += 1
         return _payload_bytes(exported)
+
+    def _tags_of(self, item: Item) -> dict[str, bytes]:
+        """Return what is told of a file beside its content, by path; its record must be known."""
+        assert item.record is not None
+        directory = f"{TAGS}/{item.claude_file_id}"
+        tags = {f"{directory}/{META_NAME.decode()}": meta_json(item.record.raw)}
+        provenance = provenance_of(self._inventory, item)
+        if provenance is not None:
+            tags[f"{directory}/{_PROVENANCE}"] = meta_json(provenance)
+        return tags
 
     def _has_payload(self, item: Item, held: Exported | None) -> bool:
         """Say whether the content of a file, or its having none, was exported as it is known now."""
@@ -293,19 +305,8 @@ def _finish(run: _Run, target: Target, form: Format) -> Outcome:
     facts = Facts(
         run.case.name, run.case.created_at, _user(), outcome.without_content, len(run.missing)
     )
-    package(target, formats, facts, tags)
-    return outcome
-
-
-def _tags_of(item: Item) -> dict[str, bytes]:
-    """Return what is told of a file beside its content, by path; its record must be known."""
-    assert item.record is not None
-    directory = f"{TAGS}/{item.claude_file_id}"
-    tags = {f"{directory}/{META_NAME.decode()}": meta_json(item.record.raw)}
-    provenance = provenance_of(item)
-    if provenance is not None:
-        tags[f"{directory}/{_PROVENANCE}"] = meta_json(provenance)
-    return tags
+    lists = package(target, formats, facts, tags)
+    return dataclasses.replace(outcome, lists={file.path: file.sha256 for file in lists})
 
 
 def _has_tags(held: Exported, tags: Mapping[str, bytes]) -> bool:

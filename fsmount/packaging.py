@@ -59,8 +59,10 @@ def formats_of(target: Target, wanted: Format) -> list[Format]:
 
 def package(
     target: Target, formats: Sequence[Format], facts: Facts, tags: Sequence[Written]
-) -> None:
-    """Write the lists of a finished tree; `tags` are files of it that are no file's own.
+) -> list[Written]:
+    """Write the lists of a finished tree, and return those that nothing else vouches for.
+
+    Shape: `tags` are files of it that are no file's own.
 
     Errors: ExportError when the bag is not valid; OSError.
     """
@@ -72,10 +74,11 @@ def package(
     if "dfxml" in formats:
         lists.append(_write(target, DFXML, _dfxml(target, facts)))
     if "bagit" in formats:
-        _write_bag(target, facts, [*tags, *lists])
+        lists += _write_bag(target, facts, [*tags, *lists])
     target.sync()
     if "bagit" in formats:
         _validate(target.directory)
+    return lists
 
 
 def payload_totals(target: Target) -> tuple[int, int]:
@@ -125,8 +128,11 @@ def _description(facts: Facts) -> str:
 # -- BagIt -----------------------------------------------------------------------------------------
 
 
-def _write_bag(target: Target, facts: Facts, tags: Sequence[Written]) -> None:
-    """Write a bag's own files; bagit.txt comes last, since a directory without it is no bag."""
+def _write_bag(target: Target, facts: Facts, tags: Sequence[Written]) -> list[Written]:
+    """Write a bag's own files and return its tag manifests.
+
+    bagit.txt comes last, when the others are on the disk: a directory without it is no bag.
+    """
     own = [
         _write(
             target,
@@ -138,10 +144,14 @@ def _write_bag(target: Target, facts: Facts, tags: Sequence[Written]) -> None:
     own.append(_write(target, BAG_INFO, [manifests.bag_info(_bag_fields(target, facts))]))
     declaration = [manifests.BAG_DECLARATION]
     own.append(_digest_of(SEAL, declaration))
+    tag_manifests = []
     for algorithm in ALGORITHMS:
         files = (file for source in (own, tags, _tags(target)) for file in source)
-        _write(target, f"tagmanifest-{algorithm}.txt", manifests.bagit_manifest(files, algorithm))
+        lines = manifests.bagit_manifest(files, algorithm)
+        tag_manifests.append(_write(target, f"tagmanifest-{algorithm}.txt", lines))
+    target.sync()
     _write(target, SEAL, declaration)
+    return tag_manifests
 
 
 def _bag_fields(target: Target, facts: Facts) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -88,7 +89,7 @@ def payload(out: Path) -> dict[str, bytes]:
     return found
 
 
-def events(case: Case, name: str) -> list[dict[str, object]]:
+def events(case: Case, name: str) -> list[dict[str, Any]]:
     assert not custody.check(case.custody_path).problems
     return [entry for entry in custody.iter_entries(case.custody_path) if entry["event"] == name]
 
@@ -123,7 +124,27 @@ def test_every_format_is_valid_to_its_tools(demo_emulator, case, out, tmp_path, 
     }
     assert found == listed
     assert 15 == len(found)
-    assert len(events(case, "exported")) == 3
+    told = [entry["lists"] for entry in events(case, "exported")]
+    assert [2, 3, 4] == [len(lists) for lists in told]
+    for path, sha256 in told[-1].items():
+        assert sha256 == hashlib.sha256((out / path).read_bytes()).hexdigest()
+
+
+def test_what_is_told_of_a_file_is_added_without_copying_it(
+    emulator, case, out, export, monkeypatch
+):
+    """Provenance that the catalog learns later comes into a bag that is there already."""
+    bodies = add_files(emulator, case, 2)
+    assert 0 == export()
+    inodes = {path: path.stat().st_ino for path in out.glob("data/*/*")}
+    monkeypatch.setattr(
+        "fsmount.export.provenance_of", lambda _inventory, item: {"chats": [item.number]}
+    )
+    assert 0 == export("--offline")
+    assert inodes == {path: path.stat().st_ino for path in out.glob("data/*/*")}
+    told = {path.parent.name: json.loads(path.read_bytes()) for path in out.glob("*/*/prov*.json")}
+    assert {file_id: {"chats": [n]} for n, file_id in enumerate(bodies, 1)} == told
+    assert_valid_bag(out)
 
 
 def test_a_bag_says_what_it_is(emulator, case, out, export):
