@@ -176,7 +176,8 @@ class _Run:
         if item.record is None:
             await acquisition.fetch_record(item.claude_file_id)
             found = self._inventory.find(item.claude_file_id)
-            assert found is not None
+            if found is None:
+                raise UnavailableError("it was deleted meanwhile")
             item = found
         tags = self._tags_of(item)
         held = await self._held(item)
@@ -207,14 +208,11 @@ class _Run:
         return tags
 
     def _has_payload(self, item: Item, held: Exported | None) -> bool:
-        """Say whether the content of a file, or its having none, was exported as it is known now."""
+        """Say whether the content of a file, or its having none, was exported, and nothing contradicts it."""
         if held is None or held.payload is None or item.content_name is None:
             return held is not None and held.payload is None and item.content_name is None
-        return (
-            item.content is not None
-            and item.content.sha256 == held.payload.sha256
-            and _payload_path(item) == held.payload.path
-        )
+        known = item.content.sha256 if item.content else None  # None after the catalog was restored
+        return known in {None, held.payload.sha256} and _payload_path(item) == held.payload.path
 
     async def _held(self, item: Item) -> Exported | None:
         """Return what was exported of a file before, if it is still there; else clear its remains away."""

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fsmount.errors import ExportError
@@ -137,12 +137,20 @@ class Ledger:
             if not piece:
                 raise ExportError(f"{self.path} was changed while it was in use")
         fields = _object(data, self.path)
-        payload, tags = fields.pop("payload"), fields.pop("tags")
-        return Exported(
-            payload=Written(**payload) if payload else None,
-            tags=tuple(Written(**tag) for tag in tags),
-            **fields,
-        )
+        try:
+            payload, tags = fields.pop("payload"), fields.pop("tags")
+            exported = Exported(
+                payload=Written(**payload) if payload else None,
+                tags=tuple(Written(**tag) for tag in tags),
+                **fields,
+            )
+        except (KeyError, TypeError):
+            raise _damaged(self.path) from None
+        # The tree may come from elsewhere, and what is noted in it may be removed from it.
+        files = [*exported.tags, *([exported.payload] if exported.payload else [])]
+        if any(path.is_absolute() or ".." in path.parts for path in map(_path, files)):
+            raise _damaged(self.path)
+        return exported
 
 
 def _object(line: bytes, path: Path) -> dict[str, Any]:
@@ -151,5 +159,13 @@ def _object(line: bytes, path: Path) -> dict[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise ExportError(f"{path} is damaged; export to another directory")
+        raise _damaged(path)
     return document
+
+
+def _path(file: Written) -> PurePosixPath:
+    return PurePosixPath(file.path)
+
+
+def _damaged(path: Path) -> ExportError:
+    return ExportError(f"{path} is damaged; export to another directory")

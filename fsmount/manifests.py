@@ -82,12 +82,12 @@ def hashdeep_manifest(files: Iterable[Written], comments: Iterable[str]) -> Iter
 
 # -- DFXML -----------------------------------------------------------------------------------------
 
+# The order of elements, and which have to be there, are those of the schema (dfxml.xsd, 1.1.0).
 _DFXML_HEAD = """<?xml version='1.0' encoding='UTF-8'?>
-<dfxml version='1.2.0' xmlns='http://www.forensicswiki.org/wiki/Category:Digital_Forensics_XML' \
+<dfxml version='1.1.0' xmlns='http://www.forensicswiki.org/wiki/Category:Digital_Forensics_XML' \
 xmlns:dc='http://purl.org/dc/elements/1.1/'>
   <metadata>
-    <dc:type>File Listing</dc:type>
-    <dc:description>{description}</dc:description>
+    <dc:type>Hash List</dc:type>
   </metadata>
   <creator version='1.0'>
     <program>fsmount</program>
@@ -99,39 +99,48 @@ xmlns:dc='http://purl.org/dc/elements/1.1/'>
       <start_time>{time}</start_time>
     </execution_environment>
   </creator>
+  <source>
+    <image_filename>{source}</image_filename>
+  </source>
 """
 
 
-def dfxml(
-    files: Iterable[tuple[Written, int]],
-    *,
-    description: str,
-    version: str,
-    host: str,
-    time: datetime,
-) -> Iterator[str]:
-    """Yield a DFXML document of files and their times of creation.
+@dataclasses.dataclass(frozen=True, slots=True)
+class FileObject:
+    """One file of a DFXML listing.
 
-    Units: times in nanoseconds since 1970, UTC; 0, which is unknown, is left out.
+    Units: `mtime_ns` since 1970, UTC; 0, which is unknown, is left out.
     """
+
+    claude_file_id: str
+    file: Written
+    mtime_ns: int
+
+
+def dfxml(
+    objects: Iterable[FileObject], *, source: str, version: str, host: str, time: datetime
+) -> Iterator[str]:
+    """Yield a DFXML document; `source` is what the files were taken from."""
     yield _DFXML_HEAD.format(
-        description=_xml(description),
         version=_xml(version),
         sysname=_xml(platform.system()),
         release=_xml(platform.release()),
         host=_xml(host),
         time=time.astimezone(UTC).isoformat(timespec="seconds"),
+        source=_xml(source),
     )
-    for file, mtime_ns in files:
-        yield _file_object(file, mtime_ns)
+    yield from map(_file_object, objects)
     yield "</dfxml>\n"
 
 
-def _file_object(file: Written, mtime_ns: int) -> str:
+def _file_object(listed: FileObject) -> str:
+    file, mtime_ns = listed.file, listed.mtime_ns
     mtime = f"    <mtime>{_time(mtime_ns)}</mtime>\n" if mtime_ns else ""
     return (
         "  <fileobject>\n"
         f"    <filename>{_xml(file.path)}</filename>\n"
+        f"    <id>{_xml(listed.claude_file_id)}</id>\n"
+        "    <name_type>r</name_type>\n"
         f"    <filesize>{file.size_bytes}</filesize>\n"
         f"{mtime}"
         f"    <hashdigest type='md5'>{file.md5}</hashdigest>\n"

@@ -20,7 +20,7 @@ import fsmount
 from fsmount import manifests
 from fsmount.digest import RunningDigest
 from fsmount.errors import ExportError
-from fsmount.manifests import ALGORITHMS, Written
+from fsmount.manifests import ALGORITHMS, FileObject, Written
 from fsmount.target import LEDGER, PAYLOAD, TAGS, Target, written
 
 Format = Literal["bagit", "hashdeep", "dfxml"]
@@ -109,12 +109,14 @@ def _hashdeep(target: Target, facts: Facts, tags: Iterable[Written]) -> Iterator
 
 
 def _dfxml(target: Target, facts: Facts) -> Iterator[str]:
-    files = (
-        (exported.payload, exported.mtime_ns) for exported in target.ledger if exported.payload
+    objects = (
+        FileObject(exported.claude_file_id, exported.payload, exported.mtime_ns)
+        for exported in target.ledger
+        if exported.payload
     )
     return manifests.dfxml(
-        files,
-        description=_description(facts),
+        objects,
+        source=_description(facts),
         version=fsmount.__version__,
         host=socket.gethostname(),
         time=datetime.now(UTC),

@@ -292,3 +292,24 @@ def test_what_killed_exports_left_is_removed_and_nothing_else(case):
             assert first != second
             assert (first / "mine").exists()
     assert ["mounts"] == [path.name for path in case.path.glob("*spool*/*")]
+
+
+async def test_the_service_is_asked_in_the_background():
+    """After everybody who waits in a mount of the same client; and nothing is ever deleted."""
+    asked = []
+
+    class Api:
+        async def get(self, claude_file_id: str, **options: object) -> None:
+            asked.append((claude_file_id, options))
+
+        def open_stream(self, claude_file_id: str, **options: object) -> None:
+            asked.append((claude_file_id, options))
+
+    files = module._InBackground(Api())  # type: ignore[arg-type]  # all that it uses
+    await files.get("a")
+    files.open_stream("b", offset=3, ask_range=False)
+    background = client.Priority.BACKGROUND
+    expected = {"offset": 3, "end": None, "ask_range": False, "priority": background}
+    assert [("a", {"priority": background}), ("b", expected)] == asked
+    with pytest.raises(AssertionError, match="nothing deletes"):
+        await files.delete("c")

@@ -112,3 +112,24 @@ def test_what_is_no_ledger_is_not_overwritten(path, content):
     with pytest.raises(ExportError), ledger_at(path):
         pass
     assert content == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"claude_file_id": "a"}',
+        b'{"claude_file_id": "a", "payload": null, "tags": [{"path": "x"}], "mtime_ns": 0}',
+        b'{"claude_file_id": "a", "payload": null, "mtime_ns": 0, "tags": [{"path": "../x",'
+        b' "size_bytes": 0, "md5": "", "sha256": ""}]}',
+        b'{"claude_file_id": "a", "payload": {"path": "/etc/passwd", "size_bytes": 0, "md5": "",'
+        b' "sha256": ""}, "mtime_ns": 0, "tags": []}',
+    ],
+)
+def test_a_line_that_we_did_not_write_is_refused(path, line):
+    """Above all one that names a file outside of the tree."""
+    with ledger_at(path):
+        pass
+    with path.open("ab") as lines:
+        lines.write(line + b"\n")
+    with ledger_at(path) as ledger, pytest.raises(ExportError, match="is damaged"):
+        ledger.find("a")

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fsmount import manifests
-from fsmount.manifests import Written, payload_name
+from fsmount.manifests import FileObject, Written, payload_name
 from fsmount.names import content_name
 
 MD5, SHA256 = "0" * 32, "0" * 64
@@ -142,8 +142,8 @@ def test_dfxml_is_xml_whatever_the_names(filename, mtime_ns):
     name = exported_name(filename)
     text = "".join(
         manifests.dfxml(
-            [(Written(name, 7, MD5, SHA256), mtime_ns)],
-            description=filename,
+            [FileObject("claude_file_1", Written(name, 7, MD5, SHA256), mtime_ns)],
+            source=filename,
             version="1",
             host="<host>",
             time=datetime(2026, 1, 1, tzinfo=UTC),
@@ -154,7 +154,12 @@ def test_dfxml_is_xml_whatever_the_names(filename, mtime_ns):
     assert (name, "7") == (file.findtext(f"{DFXML}filename"), file.findtext(f"{DFXML}filesize"))
     digests = {d.get("type"): d.text for d in file.findall(f"{DFXML}hashdigest")}
     assert {"md5": MD5, "sha256": SHA256} == digests
-    assert (file.find(f"{DFXML}mtime") is None) == (mtime_ns == 0)
+    mtime = ["mtime"] if mtime_ns else []
+    expected = ["filename", "id", "name_type", "filesize", *mtime, "hashdigest", "hashdigest"]
+    assert expected == [element.tag.removeprefix(DFXML) for element in file]
+    assert ["metadata", "creator", "source", "fileobject"] == [
+        element.tag.removeprefix(DFXML) for element in root
+    ]
 
 
 @pytest.mark.parametrize(
