@@ -6,7 +6,6 @@ it is whole there; whatever ends an export, the next one goes on from that.
 
 import contextlib
 import dataclasses
-import getpass
 import hashlib
 import json
 import os
@@ -24,7 +23,7 @@ from fsmount.acquisition import (
     open_acquisition,
 )
 from fsmount.case import Case
-from fsmount.custody import CustodyLog
+from fsmount.custody import CustodyLog, actor
 from fsmount.errors import ExportError, UsageError
 from fsmount.inventory import Inventory, Item
 from fsmount.ledger import Exported
@@ -111,9 +110,11 @@ def export(
         except BaseException as group:
             error = _first(group)
             why = str(error) or type(error).__name__
-            journal.append("export_interrupted", {"directory": str(directory), "why": why})
+            told = {**actor(), "directory": str(directory), "why": why}
+            journal.append("export_interrupted", told)
             raise error from None
-        journal.append("exported", _entry(outcome), durable=True)
+        entry = {**dataclasses.asdict(outcome), "missing": len(outcome.missing)}
+        journal.append("exported", {**actor(), **entry}, durable=True)
     return outcome
 
 
@@ -301,7 +302,11 @@ def _finish(run: _Run, target: Target, form: Format) -> Outcome:
         tuple(run.missing),
     )
     facts = Facts(
-        run.case.name, run.case.created_at, _user(), outcome.without_content, len(run.missing)
+        run.case.name,
+        run.case.created_at,
+        str(actor()["user"]),
+        outcome.without_content,
+        len(run.missing),
     )
     lists = package(target, formats, facts, tags)
     return dataclasses.replace(outcome, lists={file.path: file.sha256 for file in lists})
@@ -345,18 +350,6 @@ def _disk_errors_of(directory: Path) -> Iterator[None]:
             f"can't export to {directory}: {error.strerror or error}; mend that and run the same command"
             " again: it goes on where it stopped"
         ) from error
-
-
-def _entry(outcome: Outcome) -> dict[str, object]:
-    entry = dataclasses.asdict(outcome)
-    return {**entry, "missing": len(outcome.missing)}
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a uid without a name
-        return str(os.getuid())
 
 
 def _first(error: BaseException) -> BaseException:

@@ -19,9 +19,9 @@ ALGORITHMS: tuple[Algorithm, ...] = ("md5", "sha256")
 
 BAG_DECLARATION = "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 
-# Besides `%`: what some tools take for the end of a line, what XML can't hold, and white space at the end,
-# which readers of manifests cut off.
-_UNFIT = re.compile("[%\u0085\u2028\u2029\ufffe\uffff]|\\s+$")
+# Besides `%`: what some tools take for the end of a line, what XML can't hold, and at the end of a name white
+# space, which readers of manifests cut off, and dots, which file systems of Windows do.
+_UNFIT = re.compile("[%\u0085\u2028\u2029\ufffe\uffff]|[\\s.]+$")
 _BAGIT_UNSAFE = re.compile(r"[\r\n%]")
 
 

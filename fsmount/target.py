@@ -41,7 +41,7 @@ class Target:
 
     def __init__(self, directory: Path, facts: Mapping[str, object]) -> None:
         self.directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)  # as private as the case
         if not (directory / LEDGER).exists() and (strangers := _strangers(directory)):
             raise ExportError(
                 f"{directory} is not empty (it holds {strangers[0]!r}) and not an export of fsmount;"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from fsmount.case import Case
-from fsmount.custody import CustodyLog
+from fsmount.custody import CustodyLog, actor
 from fsmount.digest import RunningDigest
 from fsmount.inventory import Counts, Inventory
 from fsmount.store import StoredContent, content_path
@@ -131,6 +131,7 @@ def difference(row: StoredContent, digest: RunningDigest) -> str | None:
 def _entry(report: Report) -> dict[str, object]:
     noted = [dataclasses.asdict(problem) for problem in report.problems[:_NOTED_PROBLEMS]]
     return {
+        **actor(),
         "files": report.checked,
         "bytes": report.checked_bytes,
         "problems": len(report.problems),

@@ -1,6 +1,7 @@
 """`fsmount verify` and `fsmount doctor`."""
 
 import dataclasses
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from fsmount.errors import UsageError
 if TYPE_CHECKING:
     from fsmount.diagnosis import Finding
     from fsmount.verification import Report
+
+_log = logging.getLogger(__name__)
 
 _FLAG = Parameter(negative="", show_default=False)
 
@@ -110,7 +113,8 @@ def doctor(
     except UsageError as error:
         findings.append(diagnosis.Finding("problem", "key", str(error)))
     else:
-        logs.configure("text", "info", secret=key.reveal() if key else None)
+        level: logs.LogLevel = "debug" if _log.isEnabledFor(logging.DEBUG) else "info"
+        logs.configure("text", level, secret=key.reveal() if key else None)
         findings += diagnosis.of_key_file(warnings)
     if not offline:
         findings += diagnosis.of_service(key, url)

@@ -69,7 +69,8 @@ def export(
     from fsmount.inventory import Inventory  # noqa: PLC0415
 
     key, warnings = config.find_key(key_file, os.environ, offline=offline)
-    logs.configure("text", "warning", secret=key.reveal() if key else None)
+    level: logs.LogLevel = "debug" if _log.isEnabledFor(logging.DEBUG) else "warning"
+    logs.configure("text", level, secret=key.reveal() if key else None)
     for warning in warnings:
         _log.warning("%s", warning)
     url = config.check_base_url(base_url, insecure_http=insecure_http)

@@ -160,6 +160,7 @@ def test_a_bag_says_what_it_is(emulator, case, out, export):
     ):
         assert f"{line}\n" in info
     assert (out / "bagit.txt").read_text().startswith("BagIt-Version: 1.0\n")
+    assert 0o700 == out.stat().st_mode & 0o777
     tags = re.findall("  (.*)\n", (out / "tagmanifest-sha256.txt").read_text())
     expected = {
         str(path.relative_to(out))
@@ -336,7 +337,9 @@ def test_one_bad_file_does_not_keep_the_others(
     assert bodies.keys() - {bad} == payload(out).keys()
     assert_valid_bag(out)
     assert 2 + requests == emulator.log.count("content")
-    assert [1] == [entry["missing"] for entry in events(case, "exported")]
+    (entry,) = events(case, "exported")
+    assert 1 == entry["missing"]
+    assert {"version", "user", "uid", "host"} <= entry.keys()
 
 
 def test_what_nothing_vouches_for_is_not_called_verified(emulator, case, out, export, capsys):

@@ -55,7 +55,7 @@ def test_a_name_in_an_export_is_safe_and_needs_no_escape(filename):
     name = payload_name(before)
     assert 0 < len(name.encode()) <= len(before)
     assert not set(name) & set("%\r\n/\0\u0085\u2028\u2029\ufffe\uffff")
-    assert name == name.rstrip()
+    assert name == name.rstrip().rstrip(".")
     assert name[0] not in ".-"
     assert "meta.json" != name.casefold()
     assert name == manifests.bagit_path(name)
@@ -70,6 +70,7 @@ def test_a_name_in_an_export_is_safe_and_needs_no_escape(filename):
         (".hidden", "_2Ehidden"),
         ("a\nb", "a_0Ab"),
         ("trailing  ", "trailing__"),
+        ("etc...", "etc___"),
     ],
 )
 def test_names_stay_recognizable(filename, expected):

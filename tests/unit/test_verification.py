@@ -115,3 +115,9 @@ def test_a_case_that_is_none_is_1(tmp_path, capsys):
     assert 1 == run_command(["verify", str(tmp_path / "none")])
     assert "there is no case" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_the_custody_log_says_who_checked(case):
+    """And with which version, on which machine."""
+    verify(case)
+    assert {"version", "user", "uid", "host"} <= last_entry(case).keys()
