@@ -105,6 +105,14 @@ class AsyncComplianceClient:
         return self._transport.budget()
 
     @property
+    def clock_ahead_s(self) -> float | None:
+        """How many seconds this machine's clock is ahead of the server's; None before an answer told.
+
+        The server tells whole seconds, and its answer was on its way: a second or two mean nothing.
+        """
+        return self._transport.clock_ahead_s
+
+    @property
     def stats(self) -> Stats:
         """How many requests were sent."""
         return self._transport.stats
@@ -149,6 +157,14 @@ class ComplianceClient:
     def budget(self) -> Budget:
         """The request budget as it is known now."""
         return self._transport.budget()
+
+    @property
+    def clock_ahead_s(self) -> float | None:
+        """How many seconds this machine's clock is ahead of the server's; None before an answer told.
+
+        The server tells whole seconds, and its answer was on its way: a second or two mean nothing.
+        """
+        return self._transport.clock_ahead_s
 
     @property
     def stats(self) -> Stats:

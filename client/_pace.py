@@ -114,6 +114,7 @@ class Pacer:
         }
         self._retries = 0
         self._throttled = 0
+        self.clock_ahead_s: float | None = None  # ours before the server's, as of its latest answer
 
     def join(
         self,
@@ -175,6 +176,7 @@ class Pacer:
         self._in_flight -= 1
         self._is_blind = False
         self._learn_budget(headers, now, wall)
+        self._compare_clocks(headers, wall)
         if status != 429:
             self._blocks_in_a_row = 0
             return self._queue[:1]
@@ -246,6 +248,11 @@ class Pacer:
             self._blocks_in_a_row += 1
         self._blocked_until = max(self._blocked_until, now + retry_after_s)
 
+    def _compare_clocks(self, headers: Mapping[str, str], wall: datetime) -> None:
+        theirs = None if number(headers.get("age")) else _date_of(headers)
+        if theirs is not None:
+            self.clock_ahead_s = (_aware(wall) - theirs).total_seconds()
+
     def _learn_budget(self, headers: Mapping[str, str], now: float, wall: datetime) -> None:
         if number(headers.get("age")):
             return  # a cache's answer: charged to nobody, its budget is yesterday's
@@ -279,7 +286,15 @@ def _reset_in_s(headers: Mapping[str, str], wall: datetime) -> float | None:
         reset = datetime.fromisoformat(headers.get(_RESET, ""))
     except ValueError:
         return None
-    with contextlib.suppress(KeyError, ValueError):  # without a date, our own clock has to do
-        wall = parsedate_to_datetime(headers["date"])
-    reset, wall = (t if t.tzinfo else t.replace(tzinfo=UTC) for t in (reset, wall))
-    return min(WINDOW_S, max(0.0, (reset - wall).total_seconds()))
+    wall = _date_of(headers) or wall  # without a date, our own clock has to do
+    return min(WINDOW_S, max(0.0, (_aware(reset) - _aware(wall)).total_seconds()))
+
+
+def _date_of(headers: Mapping[str, str]) -> datetime | None:
+    with contextlib.suppress(KeyError, ValueError):
+        return _aware(parsedate_to_datetime(headers["date"]))
+    return None
+
+
+def _aware(time: datetime) -> datetime:
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

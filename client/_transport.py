@@ -47,6 +47,11 @@ class AsyncTransport:
         """What was sent so far."""
         return self._judge.pacer.stats
 
+    @property
+    def clock_ahead_s(self) -> float | None:
+        """How far our clock is ahead of the server's; None before an answer told."""
+        return self._judge.pacer.clock_ahead_s
+
     def budget(self) -> Budget:
         """Return the budget as it is known."""
         return self._judge.pacer.budget(anyio.current_time())
@@ -193,6 +198,12 @@ class Transport:
         """What was sent so far."""
         with self._lock:
             return self._judge.pacer.stats
+
+    @property
+    def clock_ahead_s(self) -> float | None:
+        """How far our clock is ahead of the server's; None before an answer told."""
+        with self._lock:
+            return self._judge.pacer.clock_ahead_s
 
     def budget(self) -> Budget:
         """Return the budget as it is known."""

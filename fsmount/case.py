@@ -56,6 +56,12 @@ class Case:
         """What the case is called in the mount table and in messages."""
         return self.path.name
 
+    @property
+    def created_at(self) -> str:
+        """When the case was made, RFC 3339; with its name, this tells cases apart."""
+        document = json.loads((self.path / _MARKER).read_bytes())
+        return str(document.get("created_at", ""))
+
     @classmethod
     def open(cls, path: Path, *, create: bool = True) -> "Case":
         """Open a case, making it on first use.
@@ -97,6 +103,20 @@ class Case:
         lock = CaseLock(fd)
         lock.describe(purpose)
         return lock
+
+    def find_holder(self) -> str | None:
+        """Return who holds the case, in words; None when nobody does."""
+        try:
+            fd = os.open(self._lock_path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _holder_text(os.pread(fd, 4096, 0))
+        finally:
+            os.close(fd)
+        return None
 
     def clear_spool(self) -> int:
         """Remove what earlier mounts left unfinished; return how many bytes that were."""

@@ -14,10 +14,19 @@ from cyclopts import App
 import client
 import fsmount
 from fsmount import logs
-from fsmount.commands import collecting, demonstration, journal, listing, mounting
+from fsmount.commands import (
+    checking,
+    collecting,
+    demonstration,
+    exporting,
+    journal,
+    listing,
+    mounting,
+    watching,
+)
 from fsmount.errors import FsmountError, UsageError
 from fsmount.notify import ServiceManager
-from fsmount.sources import PREFIX, SOURCES
+from fsmount.sources import ENVIRONMENT, PREFIX, SOURCES
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +46,11 @@ app.command(mounting.mount, config=SOURCES)
 app.command(mounting.unmount)
 app.command(collecting.collect, config=SOURCES)
 app.command(listing.files)
+app.command(watching.status)
+app.command(exporting.export, config=ENVIRONMENT)
 app.command(journal.log)
+app.command(checking.verify)
+app.command(checking.doctor, config=ENVIRONMENT)
 app.command(demonstration.demo)
 
 

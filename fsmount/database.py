@@ -4,9 +4,11 @@ One file holds what the catalog and the content store know, so that one copy of 
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from fsmount.errors import CaseError
 
@@ -151,6 +153,34 @@ def connect(path: Path) -> sqlite3.Connection:
         return connection
 
 
+def connect_reading(path: Path) -> sqlite3.Connection:
+    """Open the database of a case for looking at it only, beside whoever writes to it.
+
+    Errors: CaseError, as `connect`, and when there is none yet.
+    """
+    if not path.exists():
+        raise CaseError(f"the case has no catalog yet ({path}); collect or mount files first")
+    connection = _open_reading(path)
+    if 0 < _version(connection) < SCHEMA_VERSION:  # the form of an earlier version
+        connection.close()
+        connect(path).close()
+        connection = _open_reading(path)
+    return connection
+
+
+def _open_reading(path: Path) -> sqlite3.Connection:
+    with reported(path):
+        address = f"file:{quote(os.fspath(path))}?mode=ro"
+        connection = sqlite3.connect(address, uri=True, isolation_level=None)
+        try:
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+            _check_version(_version(connection), path)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Do everything in the block or nothing."""
@@ -197,7 +227,10 @@ def _create_or_check(connection: sqlite3.Connection, path: Path) -> None:
                 for statement in _statements(_SCHEMAS[number]):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {number + 1}")
-    version = _version(connection)
+    _check_version(_version(connection), path)
+
+
+def _check_version(version: int, path: Path) -> None:
     if version > SCHEMA_VERSION:
         raise CaseError(
             f"the catalog {path} was written by a newer version of fsmount (format {version}, this one knows"

@@ -76,13 +76,17 @@ class RunningDigest:
                 raise OSError(f"spool {spool.path.name} ends at {self.position}, not at {end}")
             self.update([piece])
 
+    def hexdigests(self) -> tuple[str, str]:
+        """Return MD5 and SHA-256 of what was taken in so far, in lowercase hex."""
+        return self._md5.hexdigest(), self._sha256.hexdigest()
+
     def verdict(self, expected: Expected, content_md5: str | None) -> Verdict:
         """Hold the hashes of the whole body against what was promised.
 
         The digest of the response outranks the record's; content that the case has verified before must
         come again as the same bytes.
         """
-        md5 = self._md5.hexdigest()
+        md5, sha256 = self.hexdigests()
         promised = content_md5 or expected.md5
         how: How = "content-md5" if content_md5 else "metadata-md5" if expected.md5 else "none"
         differs = promised is not None and md5 != promised.lower()
@@ -90,7 +94,7 @@ class RunningDigest:
         return Verdict(
             size_bytes=self.position,
             md5=md5,
-            sha256=self._sha256.hexdigest(),
+            sha256=sha256,
             how=how,
             is_mismatch=differs or changed,
             promised_md5=promised if differs or not changed else expected.acquired_md5,

@@ -8,19 +8,24 @@ from fsmount.objects import Record, family_of
 
 
 class Endpoints:
-    """Records, contents and deletion, whatever family an id belongs to."""
+    """Records, contents and deletion, whatever family an id belongs to; all with one priority."""
 
-    def __init__(self, api: client.AsyncComplianceClient) -> None:
+    def __init__(
+        self,
+        api: client.AsyncComplianceClient,
+        priority: client.Priority = client.Priority.INTERACTIVE,
+    ) -> None:
         self._api = api
+        self._priority = priority
 
     async def get(self, claude_file_id: str) -> Record:
         """Fetch one record."""
         match family_of(claude_file_id):
             case client.Family.GENERATED:
-                return await self._api.generated_files.get(claude_file_id)
+                return await self._api.generated_files.get(claude_file_id, priority=self._priority)
             case client.Family.ARTIFACT:
-                return await self._api.artifacts.get(claude_file_id)
-        return await self._api.files.get(claude_file_id)
+                return await self._api.artifacts.get(claude_file_id, priority=self._priority)
+        return await self._api.files.get(claude_file_id, priority=self._priority)
 
     async def delete(self, claude_file_id: str) -> None:
         """Delete one file for ever; only uploaded ones can be."""
@@ -42,4 +47,6 @@ class Endpoints:
             contents = self._api.generated_files
         elif family is client.Family.ARTIFACT:
             contents = self._api.artifacts
-        return contents.open_stream(claude_file_id, offset=offset, end=end, ask_range=ask_range)
+        return contents.open_stream(
+            claude_file_id, offset=offset, end=end, ask_range=ask_range, priority=self._priority
+        )

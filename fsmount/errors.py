@@ -37,6 +37,10 @@ class MountError(FsmountError):
     """The mountpoint can't be used, or mounting failed."""
 
 
+class ExportError(FsmountError):
+    """Files can't be exported to this directory; what is there already stays."""
+
+
 class AbsentError(FsmountError):
     """There is no such entry."""
 

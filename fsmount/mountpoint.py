@@ -32,6 +32,10 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 _LOOK = (
     "import os, sys\ntry: os.statvfs(sys.argv[1])\nexcept OSError as error: sys.exit(error.errno)\n"
 )
+_READ = (
+    "import sys\ntry: data = open(sys.argv[1], 'rb').read(1 << 20)\n"
+    "except OSError as error: sys.exit(error.errno)\nsys.stdout.buffer.write(data)\n"
+)
 _LOOK_S = 5.0
 _LAZY_S = 5.0  # programs with files open may finish for so long after an unmount
 _END_S = 20.0  # for the serving process to end then; its own clean end is shorter
@@ -73,15 +77,34 @@ def find_mount(path: Path) -> Mounted | None:
 
 def look(path: Path, limit_s: float = _LOOK_S) -> int | None:
     """Ask a file system whether it answers: 0, its errno, or None when it did not within the limit."""
-    command = [sys.executable, "-I", "-S", "-c", _LOOK, os.fspath(path)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return _visit(_LOOK, path, limit_s)[0]
+
+
+def read(path: Path, limit_s: float = _LOOK_S) -> tuple[int | None, bytes]:
+    """Read a small file that may lie in a hanging mount; return what `look` does, and the bytes."""
+    return _visit(_READ, path, limit_s)
+
+
+def is_dead(answer: int | None) -> bool:
+    """Say whether an answer of `look` or `read` is that of a mount without a process behind it."""
+    return answer in _DEAD
+
+
+def _visit(script: str, path: Path, limit_s: float) -> tuple[int | None, bytes]:
+    """Run a short script that may wait for ever; return its exit code and what it wrote."""
+    command = [sys.executable, "-I", "-S", "-c", script, os.fspath(path)]
+    null = subprocess.DEVNULL
+    process = subprocess.Popen(command, stdin=null, stdout=subprocess.PIPE, stderr=null)
     try:
-        return process.wait(limit_s)
+        written, _ = process.communicate(timeout=limit_s)
     except subprocess.TimeoutExpired:
         process.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):  # it is freed when the mount ends
             process.wait(1)
-        return None
+        assert process.stdout is not None
+        process.stdout.close()
+        return None, b""
+    return process.returncode, written
 
 
 def prepare(mountpoint: Path) -> None:
@@ -108,7 +131,7 @@ def clear_dead(mountpoint: Path) -> bool:
     """
     mountpoint = resolve(mountpoint)
     mounted = find_mount(mountpoint)
-    if mounted is None or mounted.fs_type != FS_TYPE or look(mountpoint) not in _DEAD:
+    if mounted is None or mounted.fs_type != FS_TYPE or not is_dead(look(mountpoint)):
         return False
     detach(mountpoint)
     log.warning("cleared the dead mount of %s from %s", mounted.source, mountpoint)
@@ -145,10 +168,10 @@ def unmount(mountpoint: Path) -> None:
             f" to unmount it all the same: {_unmount_hint(mounted)}"
         )
     processes = _open_processes(connection.servers(mounted.number))
-    is_dead = not processes and look(mountpoint) in _DEAD
+    was_dead = not processes and is_dead(look(mountpoint))
     try:
         detach(mountpoint)
-        if not is_dead:
+        if not was_dead:
             _end(mounted, processes)
     finally:
         for pidfd in processes.values():

@@ -50,6 +50,8 @@ def config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollecti
 
 # The stronger one first.
 SOURCES = (environment, common_base_url, config_file)
+# For commands whose options are some of a mount's: its configuration file would hold strangers.
+ENVIRONMENT = (environment, common_base_url)
 
 
 def _fill_from(variable: str, argument: Argument) -> None:

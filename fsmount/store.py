@@ -81,6 +81,11 @@ class Discarded:
     size_bytes: int
 
 
+def content_path(content_dir: Path, claude_file_id: str) -> Path:
+    """Return where a file's bytes are kept; spread over directories, ids begin alike and end apart."""
+    return content_dir / claude_file_id[-2:].lower() / claude_file_id
+
+
 class ContentStore:
     """The open store of one case.
 
@@ -120,8 +125,8 @@ class ContentStore:
         return int(row[0])
 
     def content_path(self, claude_file_id: str) -> Path:
-        """Return where a file's bytes are kept; spread over directories, ids begin alike and end apart."""
-        return self._content_dir / claude_file_id[-2:].lower() / claude_file_id
+        """Return where a file's bytes are kept."""
+        return content_path(self._content_dir, claude_file_id)
 
     def open_content(self, claude_file_id: str) -> int | None:
         """Open stored bytes for reading; None when they are not stored, or not as the row says."""
@@ -216,6 +221,10 @@ class ContentStore:
             evicted += chosen
         return evicted
 
+    def release(self, ids: Sequence[str]) -> None:
+        """Remove the stored bytes of some files; what is known of them stays."""
+        self._remove_bytes(ids)
+
     # -- unclean ends ----------------------------------------------------------------------------
 
     @property
@@ -257,12 +266,7 @@ class ContentStore:
         Of many files, syncing the whole file system is one wait instead of two for each.
         """
         if len(paths) > _SYNCED_SINGLY:
-            fd = os.open(self._content_dir, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                if _LIBC.syncfs(fd) != 0:
-                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-            finally:
-                os.close(fd)
+            sync_file_system(self._content_dir)
             return
         for path in [*paths, *{path.parent for path in paths}]:
             _sync(path)
@@ -299,6 +303,16 @@ def _stored_content(row: Sequence[Any]) -> StoredContent:
     *known, is_stored = row
     names = [field.name for field in dataclasses.fields(StoredContent)]
     return StoredContent(**dict(zip(names, known, strict=False)), is_stored=bool(is_stored))
+
+
+def sync_file_system(path: Path) -> None:
+    """Wait until everything on the file system of a path is on its disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _LIBC.syncfs(fd) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(fd)
 
 
 def _sync(path: Path) -> None:

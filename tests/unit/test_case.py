@@ -109,3 +109,13 @@ def test_leftovers_of_the_spool_are_cleared(tmp_path):
     (case.spool_dir / "a.1").write_bytes(b"x" * 10_000)
     assert case.clear_spool() >= 10_000
     assert [] == os.listdir(case.spool_dir)
+
+
+def test_who_holds_a_case_can_be_asked_without_holding_it(tmp_path):
+    """Asking leaves no trace, and does not keep the holder's words for longer than he holds it."""
+    case = Case.open(tmp_path / "case")
+    assert case.find_holder() is None
+    assert "lock" not in os.listdir(case.path)
+    with case.lock("mounted at /mnt"):
+        assert "mounted at /mnt by " in (case.find_holder() or "")
+    assert case.find_holder() is None

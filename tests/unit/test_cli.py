@@ -439,7 +439,10 @@ def test_asking_for_a_log_makes_no_case(tmp_path: Path, capsys: pytest.CaptureFi
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("command", [[], ["mount"], ["unmount"], ["log"], ["demo"]])
+@pytest.mark.parametrize(
+    "command",
+    [[], ["mount"], ["unmount"], ["export"], ["status"], ["verify"], ["doctor"], ["log"], ["demo"]],
+)
 def test_help_is_0(command: list[str], capsys: pytest.CaptureFixture[str]):
     """Every command explains itself on stdout."""
     assert 0 == run_command([*command, "--help"])

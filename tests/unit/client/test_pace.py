@@ -473,3 +473,24 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
+
+
+# -- clocks ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"date": format_datetime(WALL - timedelta(seconds=90), usegmt=True)}, 90),
+        ({"date": format_datetime(WALL + timedelta(seconds=5), usegmt=True)}, -5),
+        ({"date": format_datetime(WALL, usegmt=True), "age": "30"}, None),
+        ({"date": "yesterday"}, None),
+        ({}, None),
+    ],
+)
+def test_an_answer_tells_how_far_the_clocks_are_apart(headers, expected):
+    """Unless it has no date, or a cache kept it for a while."""
+    pacer = Pacer()
+    send(pacer, 0)
+    pacer.answered(200, headers, 0, WALL)
+    assert expected == pacer.clock_ahead_s
