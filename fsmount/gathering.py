@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 import os
 import signal
 import socket
@@ -161,7 +162,7 @@ def _state(
     tally, left = collection.tally, collection.left()
     done = tally.chats_read + tally.projects_read
     budget = api.budget
-    facts = [f"{tally.files_named:,} files", f"{api.stats.listing:,} requests"]
+    facts = [f"{tally.files_new:,} new files", f"{api.stats.listing:,} requests"]
     if budget.remaining is not None:
         facts.append(f"{budget.remaining:,} left this minute")
     if collector.progress.is_listing:
@@ -172,7 +173,15 @@ def _state(
         unit="chats and projects" if left.projects or tally.projects_read else "chats",
         facts=tuple(facts),
         waiting=_waiting(collector, budget),
+        least_s=_least_s(left.chats + left.projects, budget),
     )
+
+
+def _least_s(requests: int, budget: client.Budget) -> float:
+    """Return how long so many requests take at the least; the first of a minute may go all at once."""
+    per_minute = min(rate for rate in (budget.max_rpm, budget.limit, math.inf) if rate is not None)
+    at_once = per_minute if budget.remaining is None else budget.remaining
+    return max(0.0, requests - at_once) * 60 / per_minute
 
 
 def _waiting(collector: Collector, budget: client.Budget) -> str | None:

@@ -18,7 +18,8 @@ _LINE_S = 5.0
 class State:
     """One moment of a task: so many of so many, and what goes with it; `total` None while it is not known.
 
-    Shape: `facts` are short words ("12,000 files"); `waiting` says what it waits for, None while it works.
+    Shape: `facts` are short words ("12,000 files"); `waiting` says what it waits for, None while it works;
+    `least_s` is how long the rest takes at the least, whatever the pace was until now.
     """
 
     done: int
@@ -26,6 +27,7 @@ class State:
     unit: str
     facts: tuple[str, ...] = ()
     waiting: str | None = None
+    least_s: float = 0.0
 
 
 class Pace:
@@ -49,7 +51,8 @@ class Pace:
         pace = f"{per_s:,.0f}/s" if per_s >= 10 else f"{per_s * 60:,.0f}/min"
         if state.total is None or state.total <= state.done:
             return [pace]
-        return [pace, f"{duration((state.total - state.done) / per_s)} left"]
+        left_s = max((state.total - state.done) / per_s, state.least_s)
+        return [pace, f"{duration(left_s)} left"]
 
 
 def duration(seconds: float) -> str:
@@ -88,8 +91,8 @@ async def shown(look: Callable[[], State]) -> AsyncIterator[None]:
 
 async def _print_lines(look: Callable[[], State], pace: Pace) -> None:
     while True:
-        _print(look, pace)
         await trio.sleep(_LINE_S)
+        _print(look, pace)
 
 
 def _print(look: Callable[[], State], pace: Pace) -> None:
