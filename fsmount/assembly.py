@@ -16,6 +16,7 @@ import trio
 
 import client
 import fsmount
+from fsmount.ahead import Ahead
 from fsmount.answers import Rules, Stale
 from fsmount.browse import Views
 from fsmount.case import Case, user_name
@@ -104,11 +105,12 @@ class _Parts:
         self._store = store
         self._nursery = nursery
         self._api = None if settings.offline else _api(settings, timeout_s)
-        self._service = Service(Endpoints(self._api), nursery) if self._api else None
+        self._service = _service(self._api, nursery) if self._api else None
         self._views = Views(folders) if settings.views else None
         self._contents = Contents(
             store,
             self._service,
+            ahead=self._service.ahead if self._service else None,
             spool_dir=case.spool_dir,
             nursery=nursery,
             journal=journal.append,
@@ -130,6 +132,9 @@ class _Parts:
         send_stale, receive_stale = trio.open_memory_channel[Stale](math.inf)
         self._contents.on_true_size = lambda key: self._announce(key, send_stale)
         api = self._api
+        ahead = None
+        if self._service:
+            ahead = Ahead(self._catalog, self._contents, self._nursery)
         status = Status(
             case=self._case.name,
             mounted_at=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -138,6 +143,7 @@ class _Parts:
             service=self._service,
             requests=(lambda: (api.stats, api.budget)) if api else None,
             counters=lambda: self._filesystem.counters,
+            ahead=ahead.counters if ahead else None,
         )
         self._filesystem = Filesystem(
             self._catalog,
@@ -153,6 +159,7 @@ class _Parts:
             status=status.render,
             on_stale=send_stale.send_nowait,
             on_gone=lambda key, error: self._note_gone(key, error, send_stale),
+            on_open=ahead.note_open if ahead else lambda _entry: None,
             views=self._views,
         )
         if self._service:
@@ -214,6 +221,11 @@ class _Parts:
                 await self._filesystem.forget(claude_file_id)
         except Exception:
             log.exception("could not find out what became of the deletion of %s", claude_file_id)
+
+
+def _service(api: client.AsyncComplianceClient, nursery: trio.Nursery) -> Service:
+    ahead = Endpoints(api, client.Priority.READAHEAD)
+    return Service(Endpoints(api), nursery, ahead)
 
 
 def _api(settings: MountSettings, timeout_s: float) -> client.AsyncComplianceClient:

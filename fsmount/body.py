@@ -45,8 +45,10 @@ class OpenContent:
 class Owner(Protocol):
     """What a body needs from the collection that it belongs to."""
 
-    def start_download(self, expected: Expected, on_end: Callable[[Download], None]) -> Download:
-        """Begin a download with an empty spool."""
+    def start_download(
+        self, expected: Expected, on_end: Callable[[Download], None], *, is_ahead: bool
+    ) -> Download:
+        """Begin a download with an empty spool; with `is_ahead`, behind everybody who waits."""
         ...
 
     def note_finished(self, body: "Body") -> None:
@@ -79,6 +81,7 @@ class Body:
         self.stored_size = 0
         self.verdict: Verdict | None = None
         self.is_adopted = False
+        self.is_ahead = False  # whether it is only wanted in case somebody opens it
         self._owner = owner
         self._policy = policy
         self._threads = threads
@@ -197,7 +200,9 @@ class Body:
                 " them open; close it and read again"
             )
         if self.download is None:
-            self.download = self._owner.start_download(self.expected, self._on_end)
+            self.download = self._owner.start_download(
+                self.expected, self._on_end, is_ahead=self.is_ahead
+            )
             self.download.readers.update(opened.pattern for opened in self.opens)
         return self.download
 

@@ -20,12 +20,18 @@ import trio
 import client
 from fsmount.database import connect, reported, transaction
 from fsmount.errors import CaseError
+from fsmount.foresight import Order, Place
 from fsmount.objects import Record, State, Told, content_name_of, has_content, id_of, record_of
 from fsmount.tree import mtime_ns_of
 
 _BATCH_ROWS = 10_000
 
 _IS_LIVE = "state = 1"
+_ORDERS = {
+    Order.LISTED: ("number", ""),
+    Order.SORTED: ("claude_file_id", ""),
+    Order.SORTED_WITHOUT_CASE: ("claude_file_id", "COLLATE NOCASE"),
+}
 # Offline there is nobody to ask, so what is kept of a file that is gone from the service is still shown.
 _IS_KEPT = (
     "(state = 1 OR state = 2 AND EXISTS (SELECT 1 FROM content c WHERE"
@@ -116,6 +122,19 @@ class Catalog:
         with reported(self._path):
             rows = self._reader.execute(self._page, (after, limit)).fetchall()
         return [Listed(number, key, mtime, bool(known)) for number, key, mtime, known in rows]
+
+    def following(self, order: Order, place: Place, limit: int) -> list[Place]:
+        """Return shown files with content that follow a place in an order."""
+        column, collation = _ORDERS[order]
+        value = place.number if order is Order.LISTED else place.claude_file_id
+        query = (
+            "SELECT number, claude_file_id FROM file"  # noqa: S608 - of constants alone
+            f" WHERE {column} > ? {collation} AND state = 1 AND content_name IS NOT NULL"
+            f" ORDER BY {column} {collation} LIMIT ?"
+        )
+        with reported(self._path):
+            rows = self._reader.execute(query, (value, limit)).fetchall()
+        return [Place(number, key) for number, key in rows]
 
     def count(self) -> int:
         """Return how many files are shown; kept up to date by the database, not counted."""

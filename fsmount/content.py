@@ -62,8 +62,9 @@ class Counters:
 class Contents:
     """All files' bytes.
 
-    `source` None means that no request is made. `on_true_size` is told the id of a file whose size turned
-    out other than recorded, so that whoever showed the old one can correct it.
+    `source` None means that no request is made; `ahead` is asked for what nobody waits for yet.
+    `on_true_size` is told the id of a file whose size turned out other than recorded, so that whoever
+    showed the old one can correct it.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Contents:
         store: ContentStore,
         source: Source | None,
         *,
+        ahead: Source | None = None,
         spool_dir: Path,
         nursery: trio.Nursery,
         journal: Journal,
@@ -82,6 +84,7 @@ class Contents:
         self.on_true_size = on_true_size
         self._store = store
         self._source = source
+        self._ahead = ahead or source
         self._spool_dir = spool_dir
         self._nursery = nursery
         self._journal = journal
@@ -152,6 +155,17 @@ class Contents:
             raise
         return opened
 
+    async def fetch_ahead(
+        self, claude_file_id: str, size_bytes: int | None, md5: str | None
+    ) -> None:
+        """Fetch a file that nobody has opened yet, after all that somebody waits for; errors as `open`."""
+        body = await self._body(claude_file_id, size_bytes, md5, is_ahead=True)
+        opened = body.open(keep_cache=True)
+        try:
+            await body.wait_whole()
+        finally:
+            opened.close()
+
     async def measure(self, claude_file_id: str, md5: str | None) -> int:
         """Return the true size of a file whose record has none, in bytes; fetches it if need be."""
         opened = await self.open(claude_file_id, None, md5, whole=True)
@@ -181,9 +195,17 @@ class Contents:
 
     # -- bodies ----------------------------------------------------------------------------------
 
-    async def _body(self, claude_file_id: str, size_bytes: int | None, md5: str | None) -> Body:
+    async def _body(
+        self,
+        claude_file_id: str,
+        size_bytes: int | None,
+        md5: str | None,
+        *,
+        is_ahead: bool = False,
+    ) -> Body:
         body = self._bodies.get(claude_file_id)
         if body:
+            body.is_ahead = body.is_ahead and is_ahead
             return body
         row = self._store.find(claude_file_id)
         fd = (
@@ -202,6 +224,7 @@ class Contents:
         body = Body(
             self._expected(claude_file_id, size_bytes, md5, row), self, self._policy, self._threads
         )
+        body.is_ahead = is_ahead
         if fd is not None and row is not None and row.size_bytes is not None:
             body.use_stored(fd, row.size_bytes)
             self._store.touch(claude_file_id)
@@ -218,15 +241,18 @@ class Contents:
         known = size_bytes if row.size_bytes is None else row.size_bytes
         return Expected(claude_file_id, known, md5, acquired_md5)
 
-    def start_download(self, expected: Expected, on_end: Callable[[Download], None]) -> Download:
+    def start_download(
+        self, expected: Expected, on_end: Callable[[Download], None], *, is_ahead: bool
+    ) -> Download:
         """Begin a download with an empty spool; see `body.Owner`."""
-        if self._source is None:
+        source = self._ahead if is_ahead else self._source
+        if source is None:
             raise OfflineError(f"{expected.claude_file_id}: not stored, and the mount is offline")
         self.counters.downloads += 1
         return Download(
             expected,
             Spool(self._spool_dir / f"{expected.claude_file_id}.{next(self._numbers)}"),
-            source=self._source,
+            source=source,
             nursery=self._nursery,
             threads=self._threads,
             policy=self._policy,

@@ -68,6 +68,7 @@ END;
 _SCHEMA_2 = """
 ALTER TABLE file ADD COLUMN told INTEGER NOT NULL DEFAULT 0;
 UPDATE file SET told = 3 WHERE record IS NOT NULL;
+CREATE INDEX file_without_case ON file (claude_file_id COLLATE NOCASE);
 CREATE TABLE person (
     number INTEGER PRIMARY KEY,
     user_id TEXT NOT NULL UNIQUE,

@@ -91,6 +91,7 @@ class Filesystem:
         status: Callable[[], bytes],
         on_stale: Callable[[Stale], None],
         on_gone: Callable[[str, client.NotFoundError], None],
+        on_open: Callable[[Entry], None] = lambda _entry: None,
         views: Views | None = None,
     ) -> None:
         self.counters = Counters()
@@ -103,6 +104,7 @@ class Filesystem:
         self._status_document = b""
         self._status_until = 0.0
         self._on_stale = on_stale
+        self._on_open = on_open
         self._views = views
         self._view = View(contents, is_writable=rules.allow_delete)
         self._entries = Entries(
@@ -268,6 +270,7 @@ class Filesystem:
             return Opened(self._files.open(opened), keep_cache=False)
         self.counters.opens += 1
         self._refuse_denied_program(entry, caller)
+        self._on_open(entry)
         content = await self._entries.open_content(entry)
         if self._rules.allow_delete:
             self._readers.note(number, caller)

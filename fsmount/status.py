@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import client
 import fsmount
+from fsmount import ahead
 from fsmount.answers import Counters
 from fsmount.catalog import Catalog
 from fsmount.content import Contents
@@ -28,6 +29,7 @@ class Status:
     service: Service | None
     requests: Callable[[], tuple[client.Stats, client.Budget]] | None
     counters: Callable[[], Counters]
+    ahead: ahead.Counters | None
 
     def render(self) -> bytes:
         """Return the document as UTF-8 JSON."""
@@ -43,6 +45,7 @@ class Status:
             "stored_bytes": self.contents.stored_bytes,
             "content": content,
             "readers": dataclasses.asdict(self.counters()),
+            "ahead": self._ahead(),
             "service": self._service(),
         }
         return json.dumps(document, indent=2).encode() + b"\n"
@@ -54,6 +57,12 @@ class Status:
             f"case {self.case} is mounted (files: {files}, open: {self.contents.open_count},"
             f" downloads: {streaming}); the service is {self._service()['state']}"
         )
+
+    def _ahead(self) -> dict[str, int] | None:
+        """Return what was fetched before anybody opened it; `unread` was not opened until now."""
+        if self.ahead is None:
+            return None
+        return {**dataclasses.asdict(self.ahead), "unread": self.ahead.unread}
 
     def _service(self) -> dict[str, object]:
         if self.service is None or self.requests is None:
