@@ -155,7 +155,7 @@ class Acquisition:
         while self._fetched and self._store.total_bytes > self._kept_bytes:
             claude_file_id = self._fetched.popleft()
             self._store.release([claude_file_id])
-            self._journal("evicted", {"claude_file_id": claude_file_id})
+            self._journal([("evicted", {"claude_file_id": claude_file_id})])
 
     async def _open_whole(self, item: Item) -> OpenContent:
         is_stored = item.content is not None and item.content.is_stored

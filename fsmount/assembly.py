@@ -113,7 +113,7 @@ class _Parts:
             ahead=self._service.ahead if self._service else None,
             spool_dir=case.spool_dir,
             nursery=nursery,
-            journal=journal.append,
+            journal=journal.append_many,
             cache_bytes=settings.cache_bytes or None,
         )
         self._deleter: Deleter | None = None

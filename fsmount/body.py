@@ -79,6 +79,7 @@ class Body:
         self.opens: set[OpenContent] = set()
         self.stored: SharedFd | None = None
         self.stored_size = 0
+        self._is_in_memory = False
         self.verdict: Verdict | None = None
         self.is_adopted = False
         self.is_ahead = False  # whether it is only wanted in case somebody opens it
@@ -116,9 +117,10 @@ class Body:
         if not self.opens:
             self._owner.note_closed(self)
 
-    def use_stored(self, fd: int, size_bytes: int) -> None:
-        """Serve from a stored file from now on; the descriptor is this body's to close."""
+    def use_stored(self, fd: int, size_bytes: int, *, is_in_memory: bool = False) -> None:
+        """Serve from a whole file from now on; the descriptor is this body's to close."""
         self.stored, self.stored_size = SharedFd(fd), size_bytes
+        self._is_in_memory = is_in_memory
 
     async def read(self, opened: OpenContent, offset: int, size: int) -> bytes:
         """Return bytes for one open file; see `OpenContent.read`."""
@@ -176,7 +178,7 @@ class Body:
         if size <= 0:
             return b""
         with stored.using() as fd:
-            data = read_cached(fd, offset, size)
+            data = read_cached(fd, offset, size, is_in_memory=self._is_in_memory)
             if data is None:
                 data = await trio.to_thread.run_sync(
                     os.pread, fd, size, offset, limiter=self._threads
@@ -227,7 +229,8 @@ class Body:
             self._owner.note_size(self, verdict.size_bytes)
         self.verdict = verdict
         with download.spool.fd.using() as fd:
-            self.use_stored(os.dup(fd), verdict.size_bytes)
+            is_in_memory = download.spool.is_in_memory
+            self.use_stored(os.dup(fd), verdict.size_bytes, is_in_memory=is_in_memory)
         self._owner.note_finished(self)
 
     def _after_disk_trouble(self, download: Download) -> None:

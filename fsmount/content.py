@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -20,13 +20,14 @@ from fsmount.digest import Expected
 from fsmount.download import Download, Source
 from fsmount.errors import AbsentError, CaseError, OfflineError
 from fsmount.readahead import Policy
-from fsmount.spool import Spool
+from fsmount.spool import SMALL_BYTES, Spool
 from fsmount.store import ContentStore, FinishedSpool, StoredContent
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-Journal = Callable[[str, Mapping[str, object]], object]
+Event = tuple[str, Mapping[str, object]]
+Journal = Callable[[Sequence[Event]], object]  # takes all of them or none
 
 _WORKER_THREADS = 8  # writing and hashing; more do not help two to four cores
 _IDLE_PARTIALS = 64  # unfinished files kept for their next reader; each holds a descriptor
@@ -251,7 +252,10 @@ class Contents:
         self.counters.downloads += 1
         return Download(
             expected,
-            Spool(self._spool_dir / f"{expected.claude_file_id}.{next(self._numbers)}"),
+            Spool(
+                self._spool_dir / f"{expected.claude_file_id}.{next(self._numbers)}",
+                in_memory=(expected.size_bytes or SMALL_BYTES + 1) <= SMALL_BYTES,
+            ),
             source=source,
             nursery=self._nursery,
             threads=self._threads,
@@ -293,17 +297,15 @@ class Contents:
             "%s; %s", download.failure, "giving up for now" if is_final else "asking once more"
         )
         verdict = download.verdict
-        self._journal(
-            "mismatch",
-            {
-                "claude_file_id": body.claude_file_id,
-                "what": str(download.failure),
-                "md5": verdict and verdict.md5,
-                "promised_md5": verdict and verdict.promised_md5,
-                "request_id": download.request_id,
-                "given_up": is_final,
-            },
-        )
+        facts = {
+            "claude_file_id": body.claude_file_id,
+            "what": str(download.failure),
+            "md5": verdict and verdict.md5,
+            "promised_md5": verdict and verdict.promised_md5,
+            "request_id": download.request_id,
+            "given_up": is_final,
+        }
+        self._journal([("mismatch", facts)])
         self._stale_pages.add(body.claude_file_id)
         download.spool.discard()
         if is_final:
@@ -318,15 +320,13 @@ class Contents:
             recorded,
             size_bytes,
         )
-        self._journal(
-            "size_differs",
-            {
-                "claude_file_id": body.claude_file_id,
-                "recorded_bytes": recorded,
-                "true_bytes": size_bytes,
-                "request_id": body.download and body.download.request_id,
-            },
-        )
+        facts = {
+            "claude_file_id": body.claude_file_id,
+            "recorded_bytes": recorded,
+            "true_bytes": size_bytes,
+            "request_id": body.download and body.download.request_id,
+        }
+        self._journal([("size_differs", facts)])
         self._stale_pages.add(body.claude_file_id)
         self._nursery.start_soon(self._announce_size, body.claude_file_id)
 
@@ -349,8 +349,7 @@ class Contents:
                 rows = await self._in_thread(lambda: self._store.adopt(spools)) if batch else []
                 for body in batch:
                     body.is_adopted = True
-                for row in rows:
-                    self._note_acquired(row)
+                self._note_acquired(rows)
             finally:
                 self._being_adopted = []
                 for body in batch:
@@ -358,20 +357,10 @@ class Contents:
                         self.note_closed(body)
             await self._evict()
 
-    def _note_acquired(self, row: StoredContent) -> None:
-        self.counters.acquired += 1
-        self.counters.acquired_bytes += row.size_bytes or 0
-        self._journal(
-            "acquired",
-            {
-                "claude_file_id": row.claude_file_id,
-                "size_bytes": row.size_bytes,
-                "md5": row.md5,
-                "sha256": row.sha256,
-                "request_id": row.request_id,
-                "verified": row.how,
-            },
-        )
+    def _note_acquired(self, rows: Sequence[StoredContent]) -> None:
+        self.counters.acquired += len(rows)
+        self.counters.acquired_bytes += sum(row.size_bytes or 0 for row in rows)
+        self._journal([("acquired", _facts_of(row)) for row in rows])
 
     async def _evict(self) -> None:
         if self._cache_bytes is None or self._store.total_bytes <= self._cache_bytes:
@@ -379,9 +368,9 @@ class Contents:
         in_use = frozenset(key for key, body in self._bodies.items() if body.opens)
         bound = self._cache_bytes
         evicted = await self._in_thread(lambda: self._store.evict(bound, in_use.__contains__))
-        for claude_file_id in evicted:
-            self.counters.evicted += 1
-            self._journal("evicted", {"claude_file_id": claude_file_id})
+        self.counters.evicted += len(evicted)
+        if evicted:
+            self._journal([("evicted", {"claude_file_id": key}) for key in evicted])
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._threads)
@@ -394,6 +383,7 @@ def _finished_spool(body: Body) -> FinishedSpool:
     return FinishedSpool(
         claude_file_id=body.claude_file_id,
         path=body.download.spool.path,
+        save=body.download.spool.save,
         size_bytes=verdict.size_bytes,
         md5=verdict.md5,
         sha256=verdict.sha256,
@@ -401,3 +391,14 @@ def _finished_spool(body: Body) -> FinishedSpool:
         how=verdict.how,
         request_id=body.download.request_id,
     )
+
+
+def _facts_of(row: StoredContent) -> Mapping[str, object]:
+    return {
+        "claude_file_id": row.claude_file_id,
+        "size_bytes": row.size_bytes,
+        "md5": row.md5,
+        "sha256": row.sha256,
+        "request_id": row.request_id,
+        "verified": row.how,
+    }

@@ -137,7 +137,7 @@ class _Run:
         async with open_acquisition(
             self.case,
             access,
-            journal.append,
+            journal.append_many,
             cache_bytes=cache_bytes,
             on_wait=self._progress.waits,
         ) as acquisition:

@@ -6,11 +6,14 @@ where bytes come from, of hashes or of waiting: `download` decides, this room ke
 
 import bisect
 import contextlib
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _IOV_MAX = os.sysconf("SC_IOV_MAX")
+SMALL_BYTES = 32 * 1024  # making a file costs more than fetching so little
+_MOST_IN_MEMORY_BYTES = 256 * 1024  # a body may turn out longer than its record says
 _COMPARE_BYTES = 1 << 20  # one read of what is stored, while bytes that came twice are compared
 _RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
@@ -134,14 +137,15 @@ class Spool:
     `extents` and the closing belong to the event loop, which alone changes what counts as present.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Create the file; it must not exist.
+    def __init__(self, path: Path, *, in_memory: bool = False) -> None:
+        """Create the file, which must not exist; with `in_memory` it has no name until it is saved.
 
         Errors: OSError as of open(2).
         """
         self.path = path
         self.extents = Extents()
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.is_in_memory = in_memory
+        self._fd = os.memfd_create(path.name) if in_memory else _new_file(path)
         self.fd = SharedFd(self._fd)
 
     def write(self, offset: int, pieces: Sequence[bytes], known: Extents) -> None:
@@ -149,6 +153,8 @@ class Spool:
 
         Errors: OSError (disk full); SpoolConflictError where bytes differ from what is stored.
         """
+        if self.is_in_memory and offset + sum(map(len, pieces)) > _MOST_IN_MEMORY_BYTES:
+            self._move_to_disk()
         if known.total_bytes == 0:
             self._write_run(offset, pieces)
             return
@@ -179,8 +185,16 @@ class Spool:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def read_nowait(self, offset: int, size: int) -> bytes | None:
-        """Return `size` bytes if the page cache holds them all, else None; never waits for the disk."""
-        return read_cached(self._fd, offset, size)
+        """Return `size` bytes if memory holds them all, else None; never waits for the disk."""
+        return read_cached(self._fd, offset, size, is_in_memory=self.is_in_memory)
+
+    def save(self) -> None:
+        """Give it its name on the disk, if it has none yet; may block.
+
+        Errors: OSError, after which nothing is left there.
+        """
+        if self.is_in_memory:
+            os.close(self._copy_to_disk())
 
     def close(self) -> None:
         """Close the descriptor; the file stays."""
@@ -188,10 +202,30 @@ class Spool:
 
     def discard(self) -> None:
         """Close and remove the file; its room is free at once, also while a thread still reads it."""
-        with contextlib.suppress(OSError):
-            os.truncate(self.path, 0)
+        if not self.is_in_memory:
+            with contextlib.suppress(OSError):
+                os.truncate(self.path, 0)
         self.close()
         self.path.unlink(missing_ok=True)
+
+    def _move_to_disk(self) -> None:
+        """Go on in a file on the disk, under the same descriptor."""
+        fd = self._copy_to_disk()
+        os.dup2(fd, self._fd, inheritable=False)
+        os.close(fd)
+        self.is_in_memory = False
+
+    def _copy_to_disk(self) -> int:
+        fd = _new_file(self.path)
+        try:
+            data = os.pread(self._fd, os.fstat(self._fd).st_size, 0)
+            if os.pwrite(fd, data, 0) != len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        except BaseException:
+            os.close(fd)
+            self.path.unlink(missing_ok=True)
+            raise
+        return fd
 
     def _write_run(self, offset: int, pieces: Sequence[bytes]) -> None:
         for first in range(0, len(pieces), _IOV_MAX):
@@ -225,12 +259,18 @@ class Spool:
             view = view[step:]
 
 
-def read_cached(fd: int, offset: int, size: int) -> bytes | None:
+def _new_file(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+
+def read_cached(fd: int, offset: int, size: int, *, is_in_memory: bool = False) -> bytes | None:
     """Return `size` bytes of `fd` if the page cache holds them all, else None.
 
     A preadv with RWF_NOWAIT answers at once or not at all, so that the event loop may call it; file
     systems without it (EOPNOTSUPP) always answer None.
     """
+    if is_in_memory:  # which never waits, and refuses that flag
+        return os.pread(fd, size, offset)
     if not _RWF_NOWAIT:
         return None
     buffer = bytearray(size)

@@ -61,7 +61,7 @@ class StoredContent:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FinishedSpool:
-    """A complete body on its way into the store."""
+    """A complete body on its way into the store; `save` brings one that is in memory to `path`."""
 
     claude_file_id: str
     path: Path
@@ -71,6 +71,7 @@ class FinishedSpool:
     verified: Literal["yes", "no"]
     how: str
     request_id: str | None
+    save: Callable[[], None] = lambda: None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -257,6 +258,7 @@ class ContentStore:
     def _move_in(self, spool: FinishedSpool) -> Path:
         target = self.content_path(spool.claude_file_id)
         target.parent.mkdir(mode=0o700, exist_ok=True)
+        spool.save()
         os.rename(spool.path, target)
         return target
 

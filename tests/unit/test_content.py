@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -25,8 +25,8 @@ POLICY = Policy(read_ahead_bytes=4000, near_bytes=4000, finish_bytes=1000, held_
 class Events(list[tuple[str, dict[str, object]]]):
     """A journal in memory."""
 
-    def note(self, event: str, data: Mapping[str, object]) -> None:
-        self.append((event, dict(data)))
+    def note(self, events: Sequence[tuple[str, Mapping[str, object]]]) -> None:
+        self.extend((event, dict(data)) for event, data in events)
 
     @property
     def names(self) -> list[str]:

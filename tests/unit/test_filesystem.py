@@ -3,7 +3,7 @@
 import contextlib
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,10 @@ class Journal:
     def __init__(self) -> None:
         self.events: list[str] = []
         self.failure: Exception | None = None
+
+    def append_many(self, events: Sequence[tuple[str, object]]) -> None:
+        for event, data in events:
+            self.append(event, data)
 
     def append(self, event: str, data: object, *, durable: bool = False) -> None:
         del data, durable
@@ -133,7 +137,7 @@ async def world(
                 service,
                 spool_dir=directory / "spool",
                 nursery=nursery,
-                journal=journal.append,
+                journal=journal.append_many,
             )
             readers = Readers()
             deleter = None

@@ -51,12 +51,12 @@ def test_prefix_end_is_the_first_missing_offset(added: list[tuple[int, int]]):
     assert extents.first_missing(0) == extents.prefix_end
 
 
-@given(body=st.binary(min_size=1, max_size=300), data=st.data())
+@given(body=st.binary(min_size=1, max_size=300), data=st.data(), in_memory=st.booleans())
 def test_any_order_and_overlap_of_writes_gives_the_body(
-    body: bytes, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+    body: bytes, data: st.DataObject, in_memory: bool, tmp_path_factory: pytest.TempPathFactory
 ):
     """Pieces of one body, written in any order and more than once, read back as the body."""
-    spool = Spool(tmp_path_factory.mktemp("spool") / "f")
+    spool = Spool(tmp_path_factory.mktemp("spool") / "f", in_memory=in_memory)
     spans = data.draw(
         st.lists(st.tuples(st.integers(0, len(body)), st.integers(0, len(body))).map(sorted))
     )
@@ -104,6 +104,33 @@ def test_a_hole_is_not_read_as_present(tmp_path: Path):
         spool.note_written(start, start + 4096)
     assert not spool.extents.covers(0, 12288)
     assert 4096 == spool.extents.first_missing(0)
+    spool.close()
+
+
+def test_a_spool_in_memory_has_no_name_until_it_is_saved(tmp_path: Path):
+    """What is fetched in a moment makes no file; what is kept of it is a private file like any other."""
+    spool = Spool(tmp_path / "f", in_memory=True)
+    spool.write(0, [b"abc", b"def"], Extents())
+    assert b"cd" == spool.read_nowait(2, 2)
+    assert not spool.path.exists()
+    spool.save()
+    assert b"abcdef" == spool.path.read_bytes()
+    assert 0o600 == os.stat(spool.path).st_mode & 0o777
+    spool.discard()
+    assert not spool.path.exists()
+
+
+def test_a_body_that_is_longer_than_recorded_goes_on_on_the_disk(tmp_path: Path):
+    """Memory stays bounded whatever a record says; readers of the descriptor notice nothing."""
+    body = os.urandom(700_000)
+    spool = Spool(tmp_path / "f", in_memory=True)
+    with spool.fd.using() as fd:
+        for start in range(0, len(body), 100_000):
+            spool.write(start, [body[start : start + 100_000]], Extents())
+            assert body[:start] == os.pread(fd, start, 0)
+    assert not spool.is_in_memory
+    assert body == spool.read(0, len(body)) == spool.path.read_bytes()
+    spool.save()
     spool.close()
 
 
