@@ -190,13 +190,15 @@ class Collector:
         On the event loop: this process has nothing else to do, and between the answer and the step behind
         it nothing may come.
         """
-        self._collection.store(step, page)
+        is_to_be_read_again = self._collection.store(step, page)
         for entry in page.entries if step.listing.kind == "organizations" else ():
             assert isinstance(entry, str)
             self._walk.start(client.Listing("users", entry))
         if not step.listing.is_of_files:
             # What it names may come before what was pulled last.
             self._last_pulled, self._has_unread = (0, 0), not self._counts_only
+        elif is_to_be_read_again:
+            self._walk.start(step.listing)
         elif not page.has_more:
             self._taken.discard(step.listing)
         self._walk.answered(step, page)

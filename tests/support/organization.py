@@ -93,6 +93,13 @@ class Organization:
 
     # -- what there is ---------------------------------------------------------------------------
 
+    @classmethod
+    def of_one_file(cls, entry: Fields) -> "Organization":
+        """Return one with a chat, `claude_chat_1`, whose only message names one file."""
+        made = cls()
+        made.add_message(made.add_chat("1"), files=[entry])
+        return made
+
     def add_chat(
         self,
         name: str,
@@ -105,7 +112,7 @@ class Organization:
     ) -> str:
         """Add a chat without messages and return its id."""
         chat_id = f"claude_chat_{name}"
-        self.chats[chat_id] = {
+        base: Fields = {
             "id": chat_id,
             "name": name,
             "created_at": at(created),
@@ -114,7 +121,8 @@ class Organization:
             "organization_uuid": "org-1",
             "project_id": project,
             "user": {"id": f"user_{user}", "email_address": f"{user}@example.com"},
-        } | fields
+        }
+        self.chats[chat_id] = base | fields
         self.messages[chat_id] = []
         return chat_id
 
