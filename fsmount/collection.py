@@ -46,6 +46,7 @@ _SHOW_FILES_OF_CHAT = (
     "UPDATE file SET state = 1 WHERE state = 0 AND claude_file_id GLOB ? AND number IN"
     " (SELECT file FROM origin WHERE chat = ? AND coalesce(at, ?) >= ? AND coalesce(at, ?) < ?)"
 )
+_WALKED = "UPDATE chat SET walked_at = updated_at WHERE number = ?"
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once: json.dumps would make one an entry
 _PENDING = (
     "SELECT p.kind, p.number, coalesce(c.chat_id, j.project_id), p.cursor FROM pending p"
@@ -221,13 +222,24 @@ class Collection:
             self.tally = before
             raise
 
-    def give_up_chat(self, chat_id: str) -> None:
-        """Note that a chat is deleted, so that it is not asked for again."""
+    def give_up(self, listing: client.Listing) -> None:
+        """Note that the service does not know a chat or project, so that it is not asked for again.
+
+        One that a list named was deleted since, and is no loss; one that a person named may be misspelled.
+        """
+        if listing.owner in (*self._wanted.chats, *self._wanted.scope.projects):
+            self.tally.unfit.append(
+                f"{listing.owner}: the service does not know it, or not any more"
+            )
         with self._transaction():
-            number = self._places.put_chat(client.Chat(chat_id, is_deleted=True))
-            self._db.execute("UPDATE chat SET walked_at = updated_at WHERE number = ?", (number,))
-            self._done(Place.CHAT, number)
-            self.tally.chats_read += 1
+            if listing.kind == "messages":
+                number = self._places.put_chat(client.Chat(listing.owner, is_deleted=True))
+                self._db.execute(_WALKED, (number,))
+                self._done(Place.CHAT, number)
+                self.tally.chats_read += 1
+            else:
+                self._done(Place.PROJECT, self._places.put_project(listing.owner, None))
+                self.tally.projects_read += 1
 
     def _store(self, step: client.Step, page: client.Page) -> bool:
         if step.listing.kind == "messages":
@@ -254,7 +266,7 @@ class Collection:
             return
         number = self._places.put_chat(chat)
         if chat.is_deleted:
-            self._db.execute("UPDATE chat SET walked_at = updated_at WHERE number = ?", (number,))
+            self._db.execute(_WALKED, (number,))
             return
         row = self._db.execute(
             "SELECT 1 FROM chat WHERE number = ? AND walked_at = updated_at", (number,)

@@ -200,8 +200,8 @@ class Organization:
         if len(users) > 10 or (projects and not users) or (users and key == "updated_at"):
             raise RefusedRequestError(400, "these parameters do not go together")
         chosen = sorted(
-            (_time(chat, key), str(chat["id"]))
-            for chat in self.chats.values()
+            (_time(chat, key), chat_id)
+            for chat_id, chat in self.chats.items()
             if all(_admits(chat, name, value) for name, value in narrowing)
             and (not users or _user_of(chat) in users)
             and (not projects or chat["project_id"] in projects)

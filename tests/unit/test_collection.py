@@ -119,7 +119,7 @@ def test_a_deleted_chat_is_not_asked_for(path):
     with Collection(path, Wanted()) as collection:
         store_list(collection, made, CHATS)
         assert Left(chats=1) == collection.left()
-        collection.give_up_chat("claude_chat_2")
+        collection.give_up(Listing("messages", "claude_chat_2"))
         assert Left() == collection.left()
     assert [(1, at(0)), (1, at(0))] == rows(path, "SELECT is_deleted, updated_at FROM chat")
     of_alice = Listing("chats", query=(("user_ids[]", "user_alice"),))

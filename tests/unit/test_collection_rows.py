@@ -258,7 +258,7 @@ def test_what_an_answer_does_not_tell_stays_known(path):
     before = contents_of(path)
     with Collection(path, Wanted(chats=("claude_chat_1",))) as collection:
         collection.begin()
-        collection.give_up_chat("claude_chat_1")
+        collection.give_up(client.Listing("messages", "claude_chat_1"))
     after = contents_of(path)
     assert before["people"] == after["people"]
     (was,), (now,) = before["chats"], after["chats"]
