@@ -14,18 +14,27 @@ from fsmount.objects import State
 
 Group = Literal["person", "project"]
 
+# `has_files` says that a chat names files at all, and is indexed; what has none that are shown is not there.
+_CHAT_IS_SHOWN = (
+    "has_files AND EXISTS (SELECT 1 FROM origin o JOIN file f ON f.number = o.file"
+    " WHERE o.chat = c.number AND f.state = 1)"
+)
+_HAS_ATTACHMENT = (
+    "EXISTS (SELECT 1 FROM attachment a JOIN file f ON f.number = a.file"
+    " WHERE f.state = 1 AND a.project = "
+)
 _GROUPS: dict[Group, str] = {
     "person": (
-        "SELECT number, view_name FROM person p WHERE"
-        " EXISTS (SELECT 1 FROM chat WHERE person = p.number AND has_files)"
+        "SELECT number, view_name FROM person p WHERE"  # noqa: S608 - of constants alone, like those below
+        f" EXISTS (SELECT 1 FROM chat c WHERE person = p.number AND {_CHAT_IS_SHOWN})"
     ),
     "project": (
-        "SELECT number, view_name FROM project p WHERE"
-        " (EXISTS (SELECT 1 FROM chat WHERE project = p.number AND has_files)"
-        " OR EXISTS (SELECT 1 FROM attachment WHERE project = p.number))"
+        "SELECT number, view_name FROM project p WHERE"  # noqa: S608
+        f" (EXISTS (SELECT 1 FROM chat c WHERE project = p.number AND {_CHAT_IS_SHOWN})"
+        f" OR {_HAS_ATTACHMENT}p.number))"
     ),
 }
-_CHATS = "SELECT number, view_name, created_at FROM chat WHERE has_files AND"
+_CHATS = f"SELECT number, view_name, created_at FROM chat c WHERE {_CHAT_IS_SHOWN} AND"  # noqa: S608
 # A link leads to the content, or where there is none, or nobody knows yet, to the directory.
 _FILE = (
     "f.number, f.claude_file_id, f.content_name, f.state, f.told >= 2 AND"
@@ -76,7 +85,7 @@ class Provenance:
         self._db.close()
 
     def has_groups(self, group: Group) -> bool:
-        """Say whether there is any person, or project, with files."""
+        """Say whether there is any person, or project, with files that are shown."""
         return bool(self._rows(f"{_GROUPS[group]} LIMIT 1"))
 
     def groups(self, group: Group, after: int, limit: int) -> list[Folder]:
@@ -100,13 +109,13 @@ class Provenance:
         return _chat(rows[0]) if rows else None
 
     def chat(self, number: int) -> Folder | None:
-        """Return a chat by its number."""
-        rows = self._rows(f"{_CHATS} number = ?", number)
+        """Return a chat by its number, shown or not."""
+        rows = self._rows("SELECT number, view_name, created_at FROM chat WHERE number = ?", number)
         return _chat(rows[0]) if rows else None
 
     def has_attachments(self, project: int) -> bool:
         """Say whether files are attached to a project itself."""
-        return bool(self._rows("SELECT 1 FROM attachment WHERE project = ? LIMIT 1", project))
+        return bool(self._rows(f"SELECT 1 WHERE {_HAS_ATTACHMENT}?)", project))
 
     def files_of_chat(self, number: int) -> list[Link]:
         """Return the files that a chat names, in the order of time; names are unique and stay."""
@@ -132,7 +141,9 @@ def _links(rows: list[tuple[int, str, bytes | None, int, int, int | None]]) -> l
     links, taken = [], set()
     for number, claude_file_id, content_name, state, has_content, at in rows:
         plain = content_name or claude_file_id.encode()
-        name = told_apart(plain, claude_file_id) if plain in taken else plain
+        name, seed = plain, claude_file_id
+        while name in taken:  # also by a file that bears, on purpose, the name of another one
+            name, seed = told_apart(plain, seed), f"{seed}~"
         taken.add(name)
         if state == State.LIVE:
             inside = b"/" + content_name if content_name and has_content else b""
