@@ -255,9 +255,7 @@ class Collection:
                     self._want(Place.PROJECT, self._places.put_project(entry.id, entry.name))
                 case client.User():
                     self._places.put_person(entry.id, entry.email)
-        # What organizations lead to, the lists of members, only this run knows; the next one asks again.
-        if step.listing.kind != "organizations":
-            self._put_cursor(step.listing.key, _cursor_behind(step, page))
+        self._put_cursor(step.listing.key, _cursor_behind(step, page))
         return False
 
     def _store_chat(self, chat: client.Chat) -> None:
@@ -431,13 +429,19 @@ class Collection:
 
 
 def _cursor_behind(step: client.Step, page: client.Page) -> str | None:
-    """Return where a list goes on.
+    """Return where the next run goes on with a list.
 
-    One by change is taken up at its end by the next run. All others would not name what has changed since,
-    so once they are through, they wait for the end of this run and then begin anew.
+    One by change is taken up at its end. Another list of chats does not name again what has changed since,
+    and an end may have been days ago, so every run goes through it: that costs a request for a thousand
+    chats, and none for those that have not changed. What organizations lead to, the lists of members, only
+    one run knows. All others, once they are through, wait for the end of this run and then begin anew.
     """
     is_by_change = ("order_by", "updated_at") in step.listing.query
-    return (page.cursor or step.cursor) if page.has_more or is_by_change else THROUGH
+    if is_by_change:
+        return page.cursor or step.cursor
+    if step.listing.kind in ("chats", "organizations"):
+        return None
+    return page.cursor if page.has_more else THROUGH
 
 
 def _micros(at: datetime | None) -> int | None:

@@ -62,15 +62,24 @@ async def test_what_changed_is_all_that_a_second_run_reads(path, autojump_clock)
 
 
 async def test_counting_reads_nothing(path, autojump_clock):
-    """Lists alone are asked for, and the next run does not ask for them again."""
+    """Lists alone are asked for, and the next run goes on where one by change ended."""
     made = organization(20, most=5)
     pages = OrganizationPages(made)
-    await run(path, pages, lists=(OF_ALICE,), counts_only=True)
+    await run(path, pages, counts_only=True)
     assert ({"chats"}, 4) == ({step.listing.kind for step in pages.steps}, len(pages.steps))
     assert {} == states(path)
     again = OrganizationPages(made)
-    await run(path, again, lists=(OF_ALICE,))
-    assert {"messages": 20} == Counter(step.listing.kind for step in again.steps)
+    await run(path, again)
+    assert {"chats": 1, "messages": 20} == Counter(step.listing.kind for step in again.steps)
+
+
+async def test_what_comes_between_a_count_and_a_run_is_found(path, autojump_clock):
+    """Also in the chats of people, whose list begins anew."""
+    made = organization(5)
+    await run(path, OrganizationPages(made), lists=(OF_ALICE,), counts_only=True)
+    made.add_message(made.add_chat("late", created=99), files=[file_entry("late")])
+    await run(path, OrganizationPages(made), lists=(OF_ALICE,))
+    assert files_of(made) == set(states(path))
 
 
 async def test_more_chats_than_are_taken_up_at_once(path, autojump_clock):

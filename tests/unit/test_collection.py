@@ -247,6 +247,29 @@ def test_organizations_are_asked_for_by_every_run(path):
         assert collection.cursor_of(listing) is None
 
 
+@pytest.mark.parametrize("is_at_its_end", [False, True])
+def test_a_list_of_chats_that_is_not_by_change_is_gone_through_by_every_run(path, is_at_its_end):
+    """What has changed since the last run ended, days ago perhaps, shows only from its beginning."""
+    made = Organization(most=1)
+    for number in range(2):
+        made.add_message(
+            made.add_chat(str(number), created=number), files=[file_entry(str(number))]
+        )
+    of_alice = Listing("chats", query=(("user_ids[]", "user_alice"),))
+    with Collection(path, Wanted()) as collection:
+        if is_at_its_end:
+            store_list(collection, made, of_alice)
+        else:
+            collection.store(first_step(of_alice), page_of(made, first_step(of_alice)))
+        store_pending(collection, made)
+    made.add_message("claude_chat_0", minutes=5, files=[file_entry("late")])
+    made.chats["claude_chat_0"]["updated_at"] = at(5)
+    made.add_message(made.add_chat("2", created=6), files=[file_entry("2")])
+    asked = collect(path, made, lists=[of_alice])
+    assert {"file_0", "file_1", "file_2", "file_late"} == set(states(path))
+    assert is_at_its_end == ("chats/claude_chat_1/messages" not in "".join(asked))
+
+
 @pytest.mark.parametrize("table", ["origin", "file", "pending", "chat"])
 def test_an_answer_is_stored_whole_or_not_at_all(path, table):
     """Whatever fails in the middle, neither rows nor cursor nor counts of that answer are left."""

@@ -200,7 +200,7 @@ def test_a_signal_ends_a_run_with_a_summary(runs, capsys, number):
 
 
 def test_a_dry_run_says_what_reading_would_cost(runs, capsys):
-    """Nothing is read or added, and the run itself does not list again."""
+    """Nothing is read or added; the run itself lists again what may have changed meanwhile."""
     assert 0 == runs(dry_run=True, users=("user_alice",), max_rpm=6)
     assert [
         "12 chats to be read: 12 requests or a few more",
@@ -209,7 +209,7 @@ def test_a_dry_run_says_what_reading_would_cost(runs, capsys):
     ] == lines(capsys)
     assert (0, True) == (runs.count, runs.entry["dry_run"])
     assert 0 == runs(users=("user_alice",))
-    assert (12, 12) == (runs.count, len(runs.api.pages.steps))
+    assert (12, 13) == (runs.count, len(runs.api.pages.steps))
 
 
 def test_ids_of_a_file_cost_no_request(runs, capsys, tmp_path):
