@@ -123,6 +123,7 @@ class Collector:
                 self._resumed.add(listing)
             if cursor != THROUGH:
                 self._walk.start(listing, cursor)
+        self.progress.is_listing = self._walk.is_listing
         with self._workers:
             async with trio.open_nursery() as nursery:
                 for _ in range(_WORKERS):
@@ -226,7 +227,7 @@ class Collector:
             case "smaller":
                 self._walk.put_back(step.smaller or step)
             case "gone":
-                log.info("%s; it was deleted", error)
+                log.info("%s; it is left out", error)
                 self._collection.give_up(step.listing)
                 self._walk.give_up(step)
             case "restart":

@@ -247,8 +247,8 @@ def _summary(case: Case, outcome: _Outcome) -> Iterator[str]:
         yield f"ended early: {outcome.failure}"
     elif outcome.was_stopped:
         yield "stopped before the end"
-    if not outcome.is_whole:
-        left = outcome.left
+    left = outcome.left
+    if outcome.failure or outcome.was_stopped or left.chats or left.projects:
         yield f"{_places(left.chats, left.projects)} still to be read; run the same command again to go on"
 
 

@@ -182,6 +182,15 @@ def test_what_does_not_fit_is_missing_too(runs, capsys):
     assert 12 == runs.count
 
 
+def test_what_nobody_knows_is_not_to_be_gone_on_with(runs, capsys):
+    """A misspelled id is told, and trying again would not help."""
+    assert 1 == runs(chats=("claude_chat_nope",))
+    written = capsys.readouterr()
+    last = "missing: claude_chat_nope: the service does not know it, or not any more"
+    assert last == written.out.splitlines()[-1]
+    assert "listed" not in written.err
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_run_with_a_summary(runs, capsys, number):
     """What was answered is kept, and the next run goes on."""
