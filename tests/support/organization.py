@@ -288,7 +288,7 @@ class OrganizationPages:
 
     Shape: `steps` are those that were asked for, `failed` those that met trouble; `on_answer` is told before
     an answer is given back.
-    Units: `latency_s` seconds of trio's clock for each answer.
+    Units: `latency_s` seconds of trio's clock until an answer is made, `return_s` until it is there.
     """
 
     def __init__(
@@ -298,11 +298,13 @@ class OrganizationPages:
         trouble: Callable[[client.Step], Exception | None] = lambda _: None,
         on_answer: Callable[[client.Step], None] = lambda _: None,
         latency_s: float = 0.1,
+        return_s: Callable[[client.Step], float] = lambda _: 0.0,
     ) -> None:
         self.organization = organization
         self.trouble = trouble
         self.on_answer = on_answer
         self.latency_s = latency_s
+        self.return_s = return_s
         self.steps: list[client.Step] = []
         self.failed: list[client.Step] = []
 
@@ -314,5 +316,7 @@ class OrganizationPages:
             self.failed.append(step)
             raise error
         page = page_of(self.organization, step)
+        if (return_s := self.return_s(step)) > 0:
+            await trio.sleep(return_s)
         self.on_answer(step)
         return page

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import client
@@ -16,7 +16,7 @@ from client import Listing
 from fsmount import collect
 from tests.support.collecting import failing, files_of, organization, run
 from tests.support.collections import CHATS, PROJECTS, rows, states
-from tests.support.organization import Organization, OrganizationPages, file_entry
+from tests.support.organization import Organization, OrganizationPages, at, file_entry
 
 WORKERS = 8
 OF_ALICE = Listing("chats", query=(("user_ids[]", "user_alice"),))
@@ -133,6 +133,79 @@ def test_whatever_ends_a_run_the_next_one_goes_on(stops, most, tmp_path_factory)
         requests += len(pages.steps)
     assert files_of(made) == set(states(path))
     assert whole <= requests <= whole + len(stops) * (WORKERS + 1)
+
+
+PASSING = [
+    client.APIConnectionError("reset"),
+    client.APITimeoutError("no byte came"),
+    client.RateLimitError(429),
+    client.ServiceUnavailableError(503),
+    client.InternalServerError(500),
+    client.OverloadedError(529),
+    client.AnswerTooLargeError("too large"),
+]
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_no_mixture_of_passing_trouble_loses_anything(data, tmp_path_factory):
+    """Whatever meets a request once or twice, everything is found, and nothing is told to be missing."""
+    made = organization(6, most=4, messages=5, projects=2)
+    met: Counter[tuple[Listing, str | None]] = Counter()
+
+    def trouble(step: client.Step) -> Exception | None:
+        place = (step.listing, step.cursor)
+        if met[place] == 2 or not data.draw(st.booleans()):
+            return None
+        met[place] += 1
+        error: Exception = data.draw(st.sampled_from(PASSING))
+        return error
+
+    pages = OrganizationPages(made, trouble=trouble)
+    path = tmp_path_factory.mktemp("collect") / "c.sqlite3"
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    walk = functools.partial(run, path, pages, lists=(CHATS, PROJECTS))
+    collector = trio.run(walk, clock=clock)
+    assert [] == collector.progress.missing
+    assert files_of(made) == set(states(path))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    changes=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 5)), max_size=6),
+    returns=st.lists(st.sampled_from([0.0, 0.05, 0.3, 2.0]), min_size=1, max_size=8),
+)
+@example(
+    changes=[(0, 0), (6, 0)], returns=[0.05, 0.0, 0.0, 0.3]
+)  # a list overtakes a chat's answer
+def test_what_changes_while_a_walk_goes_on_is_found_by_the_next(
+    changes: list[tuple[int, int]], returns: list[float], tmp_path_factory
+):
+    """Whichever chat changes at whichever request, and however answers overtake each other."""
+    made = organization(6, most=3, messages=4)
+    count = 0
+
+    def change_something(step: client.Step) -> float:
+        nonlocal count
+        for number, chat in changes:
+            if number == count:
+                add_late(made, f"claude_chat_{chat}", number)
+        count += 1
+        return returns[count % len(returns)]
+
+    pages = OrganizationPages(made, return_s=change_something)
+    path = tmp_path_factory.mktemp("collect") / "c.sqlite3"
+    for walked in (pages, OrganizationPages(made)):
+        clock = trio.testing.MockClock(autojump_threshold=0)
+        trio.run(run, path, walked, clock=clock)
+    assert files_of(made) == set(states(path))
+
+
+def add_late(made: Organization, chat: str, number: int) -> None:
+    """Add a message to a chat, as of now."""
+    name = f"late{len(made.asked)}x{len(made.messages[chat])}"
+    made.add_message(chat, minutes=1000 + len(made.asked), files=[file_entry(name)])
+    made.chats[chat]["updated_at"] = at(1000 + len(made.asked))
 
 
 def test_the_number_of_workers_is_the_one_that_is_promised():
