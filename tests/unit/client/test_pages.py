@@ -111,10 +111,14 @@ def test_a_chat_says_whose_it_is():
     assert [expected] == page(CHATS, answer_to(CHATS, entry)).entries
 
 
-@pytest.mark.parametrize("entry", [{"id": "c1"}, {"id": "c1", "user": None, "name": None}])
-def test_a_chat_may_say_no_more_than_its_id(entry):
-    """What is not told is None, also the person, whose account may be gone."""
+@pytest.mark.parametrize(
+    "fields", [{}, {"user": None, "name": None}, {"user": {"id": None, "email_address": None}}]
+)
+def test_a_chat_may_say_no_more_than_its_id(fields):
+    """What is not told is None, also the person, whose account may be gone; so of a project."""
+    entry = {"id": "c1"} | fields
     assert [client.Chat("c1")] == page(CHATS, answer_to(CHATS, entry)).entries
+    assert [client.Project("c1")] == page(PROJECTS, answer_to(PROJECTS, entry)).entries
 
 
 def test_people_projects_and_organizations_are_named():
@@ -224,6 +228,7 @@ WRONG_ENTRIES: list[tuple[Step, object]] = [
     (CHATS, {"id": ""}),
     (CHATS, {"id": "c1", "created_at": "yesterday"}),
     (CHATS, {"id": "c1", "user": "a person"}),
+    (CHATS, {"id": "c1", "user": {"id": 7}}),
     (CHATS, {"id": "c1", "name": 7}),
     (MESSAGES, message(files={"id": "claude_file_1"})),
     (MESSAGES, message(files=[{"filename": "a.txt"}])),
