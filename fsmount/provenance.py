@@ -41,13 +41,14 @@ _FILE = (
     " (json_extract(f.record, '$.mime_type') IS NOT NULL OR f.claude_file_id GLOB 'claude_artifact_*')"
 )
 # In the order of time: what comes later never takes the plain name from what was there before.
+_IN_ORDER = " GROUP BY f.number ORDER BY since, f.number"
 _FILES_OF_CHAT = (
     f"SELECT {_FILE}, min(o.at) AS since FROM origin o JOIN file f ON f.number = o.file"  # noqa: S608
-    " WHERE o.chat = ? GROUP BY f.number ORDER BY since, f.number"
+    " WHERE o.chat = ?"
 )
 _FILES_OF_PROJECT = (
     f"SELECT {_FILE}, a.at AS since FROM attachment a JOIN file f ON f.number = a.file"  # noqa: S608
-    " WHERE a.project = ? ORDER BY since, f.number"
+    " WHERE a.project = ?"
 )
 
 
@@ -66,6 +67,14 @@ class Link:
 
     file: int
     name: bytes
+    target: bytes
+    mtime_ns: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """Where a link leads, whatever it is called; as in `Link`."""
+
     target: bytes
     mtime_ns: int
 
@@ -119,11 +128,21 @@ class Provenance:
 
     def files_of_chat(self, number: int) -> list[Link]:
         """Return the files that a chat names, in the order of time; names are unique and stay."""
-        return _links(self._rows(_FILES_OF_CHAT, number))
+        return _links(self._rows(_FILES_OF_CHAT + _IN_ORDER, number))
 
     def files_of_project(self, number: int) -> list[Link]:
         """Return the files that are attached to a project, likewise."""
-        return _links(self._rows(_FILES_OF_PROJECT, number))
+        return _links(self._rows(_FILES_OF_PROJECT + _IN_ORDER, number))
+
+    def file_of_chat(self, number: int, file: int) -> Target | None:
+        """Return one file that a chat names, without looking at the others; None when it is not shown."""
+        return _target(
+            self._rows(f"{_FILES_OF_CHAT} AND o.file = ? GROUP BY f.number", number, file)
+        )
+
+    def file_of_project(self, number: int, file: int) -> Target | None:
+        """Return one file that is attached to a project, likewise."""
+        return _target(self._rows(f"{_FILES_OF_PROJECT} AND a.file = ?", number, file))
 
     def _rows(self, query: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]  # rows of all shapes
         with reported(self._path):
@@ -136,17 +155,27 @@ def _chat(row: tuple[int, bytes, str | None]) -> Folder:
     return Folder(number, name, int(seconds) * 10**9)
 
 
-def _links(rows: list[tuple[int, str, bytes | None, int, int, int | None]]) -> list[Link]:
+_FileRow = tuple[int, str, bytes | None, int, int, int | None]
+
+
+def _links(rows: list[_FileRow]) -> list[Link]:
     """Name what is shown; what is not any more keeps its name from others."""
     links, taken = [], set()
-    for number, claude_file_id, content_name, state, has_content, at in rows:
+    for row in rows:
+        number, claude_file_id, content_name, *_ = row
         plain = content_name or claude_file_id.encode()
         name, seed = plain, claude_file_id
         while name in taken:  # also by a file that bears, on purpose, the name of another one
             name, seed = told_apart(plain, seed), f"{seed}~"
         taken.add(name)
+        if to := _target([row]):
+            links.append(Link(number, name, to.target, to.mtime_ns))
+    return links
+
+
+def _target(rows: list[_FileRow]) -> Target | None:
+    for _, claude_file_id, content_name, state, has_content, at in rows:
         if state == State.LIVE:
             inside = b"/" + content_name if content_name and has_content else b""
-            target = claude_file_id.encode() + inside
-            links.append(Link(number, name, target, (at or 0) * 1000))
-    return links
+            return Target(claude_file_id.encode() + inside, (at or 0) * 1000)
+    return None

@@ -338,6 +338,28 @@ def test_a_link_whose_file_is_gone_is_absent(path):
                 ask(link)
 
 
+def test_a_link_is_read_without_those_beside_it(path, monkeypatch):
+    """`ls -l` asks for each of them: in a chat with thousands of files that would be millions of rows."""
+    made = small()
+    made.add_message("claude_chat_Plan", minutes=9, files=[file_entry("a"), file_entry("c")])
+    collect(path, made)
+    with views_of(path) as views:
+        nodes = {
+            entry.name: (node_of(entry.attributes), entry.attributes)
+            for holder in (
+                ViewNode(ViewKind.CHAT_OF_PERSON, 1),
+                ViewNode(ViewKind.CHAT_OF_PROJECT, 1),
+                ViewNode(ViewKind.ATTACHMENTS, 1),
+            )
+            for entry in views.opendir(holder)(0)
+        }
+        monkeypatch.setattr(Views, "_links", None)
+        assert {b"a.txt", b"b.txt", b"c.txt"} == set(nodes)
+        for name, (node, attributes) in nodes.items():
+            target = b"../../../claude_file_%b/%b" % (name[:1], name)
+            assert (attributes, target) == (views.getattr(node), views.readlink(node))
+
+
 def test_links_are_no_directories_and_directories_no_links(path):
     """Each refuses what is asked of the other."""
     collect(path, small())
