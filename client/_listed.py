@@ -47,8 +47,7 @@ class Chat:
         Errors: InvalidResponseError when it can't be one; so have the other classes.
         """
         fields = Fields(entry, "chat")
-        user = fields.raw.get("user")
-        person = Fields(user, "user") if user is not None else None
+        person = _person_of(fields)
         return cls(
             id=fields.required_text("id"),
             name=fields.text("name"),
@@ -91,8 +90,7 @@ class Project:
     def from_dict(cls, entry: object) -> "Project":
         """Make a project from a decoded entry."""
         fields = Fields(entry, "project")
-        user = fields.raw.get("user")
-        person = Fields(user, "user") if user is not None else None
+        person = _person_of(fields)
         return cls(
             id=fields.required_text("id"),
             name=fields.text("name"),
@@ -170,6 +168,13 @@ def attachment_of(entry: object) -> Mention | None:
     # What makes it an entry of this list is no part of the file's record.
     record = {name: value for name, value in fields.raw.items() if name != "type"}
     return Mention(Family.FILE, fields.required_text("id"), record, at=fields.time("created_at"))
+
+
+def _person_of(fields: Fields) -> Fields | None:
+    """Return the user that an entry names; None where there is none, or one without an id."""
+    user = fields.raw.get("user")
+    is_nobody = user is None or (isinstance(user, Mapping) and user.get("id") is None)
+    return None if is_nobody else Fields(user, "user")
 
 
 def entries_of(document: Mapping[str, object], name: str) -> Sequence[object]:

@@ -210,10 +210,11 @@ _READERS: Mapping[ListKind, Callable[[object], listed.Entry]] = {
 def _goes_on(step: Step, document: Mapping[str, object]) -> tuple[str | None, bool]:
     """Return the cursor behind a page and whether more follows; a list that would not move on is refused."""
     is_cursor = _RULES[step.listing.kind].cursor_name == "after_id"
-    cursor = document.get("last_id" if is_cursor else "next_page")
+    # An empty text is no place to go on from: asked for, it would be the beginning again.
+    cursor = document.get("last_id" if is_cursor else "next_page") or None
     has_more = document.get("has_more", None if is_cursor else cursor is not None)
     if not isinstance(has_more, bool) or not isinstance(cursor, str | None):
         raise InvalidResponseError("the list does not say whether it goes on")
     if has_more and cursor in (None, step.cursor):
         raise InvalidResponseError("the list does not go on from where it is")
-    return cursor or None, has_more
+    return cursor, has_more

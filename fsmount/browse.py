@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from fsmount.answers import Absent, DirEntry
 from fsmount.errors import AbsentError, NotADirectoryHereError, RefusedError
-from fsmount.folders import Folder, Folders, Group, Link
+from fsmount.folders import Folder, Folders, Group, Link, Target
 from fsmount.inodes import ViewKind, ViewNode, inode_of_view
 from fsmount.tree import Attributes, directory_attributes, link_attributes
 
@@ -42,7 +42,7 @@ _LINK = {
     ViewKind.CHAT_OF_PROJECT: ViewKind.LINK_OF_PROJECT,
     ViewKind.ATTACHMENTS: ViewKind.LINK_OF_ATTACHMENT,
 }
-_HOLDER = {link: holder for holder, link in _LINK.items()}
+_IS_LINK = frozenset(_LINK.values())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ class Views:
 
         Errors: AbsentError for a link whose file is not shown any more.
         """
-        if node.kind in _HOLDER:
-            return _link(node, self._link(node))
+        if node.kind in _IS_LINK:
+            return _link(node, self._target(node))
         if node.kind in (ViewKind.CHAT_OF_PERSON, ViewKind.CHAT_OF_PROJECT):
             chat = self.folders.chat(node.number)
             return _directory(node, chat.mtime_ns if chat else 0)
@@ -96,9 +96,9 @@ class Views:
 
         Errors: AbsentError, likewise.
         """
-        if node.kind not in _HOLDER:
+        if node.kind not in _IS_LINK:
             raise RefusedError("this is no link")
-        return _UP_TO_ROOT + self._link(node).target
+        return _UP_TO_ROOT + self._target(node).target
 
     def opendir(self, node: ViewNode) -> Callable[[int], Iterator[DirEntry]]:
         """Return what yields the entries of a directory behind a position."""
@@ -164,12 +164,14 @@ class Views:
             return self.folders.files_of_project(node.number)
         return self.folders.files_of_chat(node.number)
 
-    def _link(self, node: ViewNode) -> Link:
-        holder = ViewNode(_HOLDER[node.kind], node.number)
-        for link in self._links(holder):
-            if link.file == node.file:
-                return link
-        raise AbsentError("the file of this link is gone")
+    def _target(self, node: ViewNode) -> Target:
+        """Find where a link leads, without the others beside it: `ls -l` asks for one after the other."""
+        is_of_project = node.kind is ViewKind.LINK_OF_ATTACHMENT
+        find = self.folders.file_of_project if is_of_project else self.folders.file_of_chat
+        found = find(node.number, node.file)
+        if found is None:
+            raise AbsentError("the file of this link is gone")
+        return found
 
 
 def _attachments(project: ViewNode) -> ViewNode:
@@ -199,7 +201,7 @@ def _directory(node: ViewNode, mtime_ns: int = 0) -> Attributes:
     )
 
 
-def _link(node: ViewNode, link: Link) -> Attributes:
+def _link(node: ViewNode, link: Link | Target) -> Attributes:
     return link_attributes(
         inode_of_view(node),
         _UP_TO_ROOT + link.target,

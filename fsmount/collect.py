@@ -69,7 +69,7 @@ def verdict_of(step: client.Step, error: client.ComplianceError, *, is_resumed: 
     otherwise: Verdict = "skip" if step.listing.is_of_files else "end"
     if isinstance(error, client.AnswerTooLargeError) and step.smaller:
         return "smaller"
-    if isinstance(error, client.NotFoundError) and step.listing.kind == "messages":
+    if isinstance(error, client.NotFoundError) and step.listing.is_of_files:
         return "gone"
     if isinstance(error, client.BadRequestError) and is_resumed:
         return "restart"
@@ -92,10 +92,11 @@ class Collector:
         pages: Pages,
         collection: Collection,
         lists: Sequence[client.Listing],
+        progress: Progress | None = None,
         *,
         counts_only: bool = False,
     ) -> None:
-        self.progress = Progress()
+        self.progress = progress or Progress()
         self._pages = pages
         self._collection = collection
         self._lists = lists
@@ -123,6 +124,7 @@ class Collector:
                 self._resumed.add(listing)
             if cursor != THROUGH:
                 self._walk.start(listing, cursor)
+        self.progress.is_listing = self._walk.is_listing
         with self._workers:
             async with trio.open_nursery() as nursery:
                 for _ in range(_WORKERS):
@@ -137,6 +139,12 @@ class Collector:
     # -- sending ---------------------------------------------------------------------------------
 
     async def _work(self) -> None:
+        try:
+            await self._take_steps()
+        except Exception as error:
+            self._end(error)
+
+    async def _take_steps(self) -> None:
         while step := await self._next_step():
             await self._wait_out_pause()
             try:
@@ -145,14 +153,15 @@ class Collector:
                 self._after_failure(step, error)
             else:
                 self._successes += 1
+                self._failures.pop(step.listing, None)
                 self._outage_since, self._pause_s = None, _FIRST_PAUSE_S
                 self.progress.paused_until = None
                 self._store(step, page)
             self._notify()
 
     async def _next_step(self) -> client.Step | None:
-        """Return the next step, waiting for answers that may bring one; None at the end of the walk."""
-        while True:
+        """Return the next step, waiting for answers that may bring one; None at the end, or once stopped."""
+        while not self._workers.cancel_called:
             self._refill()
             if step := self._walk.next_step():
                 return step
@@ -160,6 +169,7 @@ class Collector:
                 self._notify()
                 return None
             await self._changed.wait()
+        return None
 
     def _refill(self) -> None:
         """Hand the walk some of what is still to be read; all of it may be very much."""
@@ -172,6 +182,8 @@ class Collector:
             for pending in waiting:
                 if pending.listing not in self._taken:
                     self._taken.add(pending.listing)
+                    if pending.cursor is not None:
+                        self._resumed.add(pending.listing)
                     self._walk.start(pending.listing, pending.cursor)
 
     async def _wait_out_pause(self) -> None:
@@ -190,13 +202,15 @@ class Collector:
         On the event loop: this process has nothing else to do, and between the answer and the step behind
         it nothing may come.
         """
-        self._collection.store(step, page)
+        is_to_be_read_again = self._collection.store(step, page)
         for entry in page.entries if step.listing.kind == "organizations" else ():
             assert isinstance(entry, str)
             self._walk.start(client.Listing("users", entry))
         if not step.listing.is_of_files:
             # What it names may come before what was pulled last.
             self._last_pulled, self._has_unread = (0, 0), not self._counts_only
+        elif is_to_be_read_again:
+            self._walk.start(step.listing)
         elif not page.has_more:
             self._taken.discard(step.listing)
         self._walk.answered(step, page)
@@ -214,7 +228,8 @@ class Collector:
             case "smaller":
                 self._walk.put_back(step.smaller or step)
             case "gone":
-                self._collection.give_up_chat(step.listing.owner)
+                log.info("%s; it is left out", error)
+                self._collection.give_up(step.listing)
                 self._walk.give_up(step)
             case "restart":
                 log.warning("%s; the list is gone through from its beginning", error)
@@ -236,16 +251,18 @@ class Collector:
         if verdict != "later":
             return verdict
         tries, successes = self._failures.get(step.listing, (0, self._successes))
-        self._failures[step.listing] = (tries + 1, successes)
-        # The service is there: it answered others, or this one with an error of its own.
+        # The service is there: it answered others meanwhile, or this one with an error of its own. While it
+        # is away, failures say nothing about a chat.
         is_there = self._successes > successes or isinstance(error, client.InternalServerError)
-        is_hopeless = is_there and tries + 1 >= _TRIES and step.listing.is_of_files
-        return "skip" if is_hopeless else "later"
+        tries = tries + 1 if is_there else 1
+        self._failures[step.listing] = (tries, successes)
+        return "skip" if tries >= _TRIES and step.listing.is_of_files else "later"
 
     def _pause(self, error: Exception) -> None:
         """Wait longer with each failure in a row; end once the service has been away for too long."""
         now = trio.current_time()
-        self._outage_since = self._outage_since or now
+        if self._outage_since is None:
+            self._outage_since = now
         if now - self._outage_since > _OUTAGE_S:
             self._end(
                 CollectError(f"the service has been away for {_OUTAGE_S / 60:.0f} minutes: {error}")

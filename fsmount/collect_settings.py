@@ -58,7 +58,7 @@ class CollectSettings:
 
 
 def parse_since(text: str) -> datetime:
-    """Return the time of --since: RFC 3339, or a date, which stands for its beginning in UTC.
+    """Return the time of --since, in UTC: RFC 3339, or a date, which stands for its beginning in UTC.
 
     Errors: UsageError.
     """
@@ -88,10 +88,10 @@ def _parse(text: str, option: str, whole_day: timedelta) -> datetime:
         if len(text) == len("2026-01-31"):
             return datetime.combine(date.fromisoformat(text), time(), UTC) + whole_day
         at = datetime.fromisoformat(text)
+        if at.tzinfo:
+            return at.astimezone(UTC)
     except (ValueError, OverflowError):
         at = None
     if at is None:
         raise UsageError(f"{option}: {text!r} is no time; write 2026-01-31 or 2026-01-31T12:00:00Z")
-    if at.tzinfo is None:
-        raise UsageError(f"{option}: {text!r} has no time zone; add Z for UTC, or +01:00")
-    return at
+    raise UsageError(f"{option}: {text!r} has no time zone; add Z for UTC, or +01:00")

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Self
 
 import client
-from fsmount.database import connect, reported, transaction
+from fsmount.database import connect, reported, storable, transaction
 from fsmount.names import is_file_id
 from fsmount.objects import State, content_name_of, record_of, told_by_entry
-from fsmount.places import Places
+from fsmount.places import Places, later_of
 from fsmount.tree import mtime_ns_of
 
 # A file that was gone or deleted stays so: messages go on naming files that exist no more.
@@ -46,6 +46,7 @@ _SHOW_FILES_OF_CHAT = (
     "UPDATE file SET state = 1 WHERE state = 0 AND claude_file_id GLOB ? AND number IN"
     " (SELECT file FROM origin WHERE chat = ? AND coalesce(at, ?) >= ? AND coalesce(at, ?) < ?)"
 )
+_WALKED = "UPDATE chat SET walked_at = updated_at WHERE number = ?"
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once: json.dumps would make one an entry
 _PENDING = (
     "SELECT p.kind, p.number, coalesce(c.chat_id, j.project_id), p.cursor FROM pending p"
@@ -169,9 +170,16 @@ class Collection:
             return self._cursor(listing.key)
 
     def forget_cursor(self, listing: client.Listing) -> None:
-        """Begin a list anew."""
+        """Begin a list, or a chat or project, anew."""
         with self._transaction():
-            self._put_cursor(listing.key, None)
+            if listing.kind == "messages":
+                chat = self._places.put_chat(client.Chat(listing.owner))
+                self._go_on_behind(Place.CHAT, chat, None)
+            elif listing.kind == "attachments":
+                project = self._places.put_project(listing.owner, None)
+                self._go_on_behind(Place.PROJECT, project, None)
+            else:
+                self._put_cursor(listing.key, None)
 
     def pending(self, after: tuple[int, int], limit: int) -> list[Pending]:
         """Return what is still to be read, in order, from behind a place."""
@@ -200,39 +208,55 @@ class Collection:
 
     # -- storing answers -------------------------------------------------------------------------
 
-    def store(self, step: client.Step, page: client.Page) -> None:
-        """Store one answer and the cursor behind it, all or nothing."""
+    def store(self, step: client.Step, page: client.Page) -> bool:
+        """Store one answer and the cursor behind it, all or nothing.
+
+        Say whether a chat that was read to its end has to be read once more, since a list told of a change
+        that the answer does not know of yet.
+        """
         before = dataclasses.replace(self.tally, unfit=list(self.tally.unfit))
         try:
             with self._transaction():
-                self._store(step, page)
+                return self._store(step, page)
         except BaseException:
             self.tally = before
             raise
 
-    def give_up_chat(self, chat_id: str) -> None:
-        """Note that a chat is deleted, so that it is not asked for again."""
-        with self._transaction():
-            number = self._places.put_chat(client.Chat(chat_id, is_deleted=True))
-            self._db.execute("UPDATE chat SET walked_at = updated_at WHERE number = ?", (number,))
-            self._done(Place.CHAT, number)
-            self.tally.chats_read += 1
+    def give_up(self, listing: client.Listing) -> None:
+        """Note that the service does not know a chat or project, so that it is not asked for again.
 
-    def _store(self, step: client.Step, page: client.Page) -> None:
+        One that a list named was deleted since, and is no loss; one that a person named may be misspelled.
+        """
+        if listing.owner in (*self._wanted.chats, *self._wanted.scope.projects):
+            self.tally.unfit.append(
+                f"{listing.owner}: the service does not know it, or not any more"
+            )
+        with self._transaction():
+            if listing.kind == "messages":
+                number = self._places.put_chat(client.Chat(listing.owner, is_deleted=True))
+                self._db.execute(_WALKED, (number,))
+                self._done(Place.CHAT, number)
+                self.tally.chats_read += 1
+            else:
+                self._done(Place.PROJECT, self._places.put_project(listing.owner, None))
+                self.tally.projects_read += 1
+
+    def _store(self, step: client.Step, page: client.Page) -> bool:
         if step.listing.kind == "messages":
-            self._store_messages(step, page)
-        elif step.listing.kind == "attachments":
+            return self._store_messages(step, page)
+        if step.listing.kind == "attachments":
             self._store_attachments(step, page)
-        else:
-            for entry in page.entries:
-                match entry:
-                    case client.Chat():
-                        self._store_chat(entry)
-                    case client.Project():
-                        self._want(Place.PROJECT, self._places.put_project(entry.id, entry.name))
-                    case client.User():
-                        self._places.put_person(entry.id, entry.email)
-            self._put_cursor(step.listing.key, _cursor_behind(step, page))
+            return False
+        for entry in page.entries:
+            match entry:
+                case client.Chat():
+                    self._store_chat(entry)
+                case client.Project():
+                    self._want(Place.PROJECT, self._places.put_project(entry.id, entry.name))
+                case client.User():
+                    self._places.put_person(entry.id, entry.email)
+        self._put_cursor(step.listing.key, _cursor_behind(step, page))
+        return False
 
     def _store_chat(self, chat: client.Chat) -> None:
         self.tally.chats_listed += 1
@@ -240,7 +264,7 @@ class Collection:
             return
         number = self._places.put_chat(chat)
         if chat.is_deleted:
-            self._db.execute("UPDATE chat SET walked_at = updated_at WHERE number = ?", (number,))
+            self._db.execute(_WALKED, (number,))
             return
         row = self._db.execute(
             "SELECT 1 FROM chat WHERE number = ? AND walked_at = updated_at", (number,)
@@ -256,35 +280,61 @@ class Collection:
             (self._key, place, number),
         )
 
-    def _store_messages(self, step: client.Step, page: client.Page) -> None:
+    def _store_messages(self, step: client.Step, page: client.Page) -> bool:
         assert page.chat is not None
         number = self._places.put_chat(page.chat)
         mentions = self._put_files(page.entries)
         self._db.executemany(
             _PUT_ORIGIN,
             (
-                (number, mention.message_id or "", mention.role, _micros(mention.at), mention.id)
+                (
+                    number,
+                    storable(mention.message_id) or "",
+                    storable(mention.role),
+                    _micros(mention.at),
+                    mention.id,
+                )
                 for mention in mentions
             ),
         )
         if mentions:
             self._db.execute("UPDATE chat SET has_files = 1 WHERE number = ?", (number,))
         if step.cursor is None:
-            # What changes while the pages are read shows in the list again, by its later time.
-            self._db.execute(
-                "UPDATE pending SET read_at = ? WHERE scope = ? AND kind = ? AND number = ?",
-                (page.chat.updated_at, self._key, Place.CHAT, number),
-            )
+            self._put_read_at(number, storable(page.chat.updated_at))
         if page.has_more:
             self._go_on_behind(Place.CHAT, number, page.cursor)
-            return
+            return False
+        return self._end_of_chat(number)
+
+    def _put_read_at(self, chat: int, change: str | None) -> None:
+        """Note at which change reading begins: what the answer says, or what it was begun again for."""
+        known = self._read_at(chat)
         self._db.execute(
-            "UPDATE chat SET walked_at = (SELECT read_at FROM pending"
-            " WHERE scope = ? AND kind = ? AND number = ?) WHERE number = ?",
-            (self._key, Place.CHAT, number, number),
+            "UPDATE pending SET read_at = ? WHERE scope = ? AND kind = ? AND number = ?",
+            (later_of(known, change), self._key, Place.CHAT, chat),
         )
-        self._done(Place.CHAT, number)
+
+    def _read_at(self, chat: int) -> str | None:
+        row = self._db.execute(
+            "SELECT read_at FROM pending WHERE scope = ? AND kind = ? AND number = ?",
+            (self._key, Place.CHAT, chat),
+        ).fetchone()
+        return row[0] if row else None
+
+    def _end_of_chat(self, chat: int) -> bool:
+        """Be done with a chat, unless it changed meanwhile: its answers and its list overtake each other."""
+        read_at = self._read_at(chat)
+        (change,) = self._db.execute(
+            "SELECT updated_at FROM chat WHERE number = ?", (chat,)
+        ).fetchone()
+        if read_at is not None and later_of(change, read_at) != read_at:
+            self._put_read_at(chat, change)
+            self._go_on_behind(Place.CHAT, chat, None)
+            return True
+        self._db.execute("UPDATE chat SET walked_at = ? WHERE number = ?", (read_at, chat))
+        self._done(Place.CHAT, chat)
         self.tally.chats_read += 1
+        return False
 
     def _store_attachments(self, step: client.Step, page: client.Page) -> None:
         self.tally.documents += page.passed_over
@@ -302,7 +352,7 @@ class Collection:
     def _go_on_behind(self, place: Place, number: int, cursor: str | None) -> None:
         self._db.execute(
             "UPDATE pending SET cursor = ? WHERE scope = ? AND kind = ? AND number = ?",
-            (cursor, self._key, place, number),
+            (storable(cursor), self._key, place, number),
         )
 
     def _done(self, place: Place, number: int) -> None:
@@ -357,7 +407,7 @@ class Collection:
     def _cursor(self, key: str) -> str | None:
         # Two wishes may go through the same list and keep other chats of it.
         row = self._db.execute(
-            "SELECT cursor FROM listing WHERE scope = ? AND key = ?", (self._key, key)
+            "SELECT cursor FROM listing WHERE scope = ? AND key = ?", (self._key, storable(key))
         ).fetchone()
         return row[0] if row else None
 
@@ -365,7 +415,7 @@ class Collection:
         self._db.execute(
             "INSERT INTO listing (scope, key, cursor) VALUES (?, ?, ?)"
             " ON CONFLICT (scope, key) DO UPDATE SET cursor = excluded.cursor",
-            (self._key, key, cursor),
+            (self._key, storable(key), storable(cursor)),
         )
 
     def _live_count(self) -> int:
@@ -379,13 +429,19 @@ class Collection:
 
 
 def _cursor_behind(step: client.Step, page: client.Page) -> str | None:
-    """Return where a list goes on.
+    """Return where the next run goes on with a list.
 
-    One by change is taken up at its end by the next run. All others would not name what has changed since,
-    so once they are through, they wait for the end of this run and then begin anew.
+    One by change is taken up at its end. Another list of chats does not name again what has changed since,
+    and an end may have been days ago, so every run goes through it: that costs a request for a thousand
+    chats, and none for those that have not changed. What organizations lead to, the lists of members, only
+    one run knows. All others, once they are through, wait for the end of this run and then begin anew.
     """
     is_by_change = ("order_by", "updated_at") in step.listing.query
-    return (page.cursor or step.cursor) if page.has_more or is_by_change else THROUGH
+    if is_by_change:
+        return page.cursor or step.cursor
+    if step.listing.kind in ("chats", "organizations"):
+        return None
+    return page.cursor if page.has_more else THROUGH
 
 
 def _micros(at: datetime | None) -> int | None:

@@ -204,6 +204,11 @@ def reported(path: Path) -> Iterator[None]:
         raise CaseError(_message(path, error)) from error
 
 
+def storable(text: str | None) -> str | None:
+    """Return a text as the database holds it: a lone surrogate, which has no UTF-8 form, as its escape."""
+    return text and text.encode("utf-8", "backslashreplace").decode()
+
+
 def _message(path: Path, error: sqlite3.DatabaseError) -> str:
     code = getattr(error, "sqlite_errorname", "") or ""
     if code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):

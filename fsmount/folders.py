@@ -14,31 +14,41 @@ from fsmount.objects import State
 
 Group = Literal["person", "project"]
 
+# `has_files` says that a chat names files at all, and is indexed; what has none that are shown is not there.
+_CHAT_IS_SHOWN = (
+    "has_files AND EXISTS (SELECT 1 FROM origin o JOIN file f ON f.number = o.file"
+    " WHERE o.chat = c.number AND f.state = 1)"
+)
+_HAS_ATTACHMENT = (
+    "EXISTS (SELECT 1 FROM attachment a JOIN file f ON f.number = a.file"
+    " WHERE f.state = 1 AND a.project = "
+)
 _GROUPS: dict[Group, str] = {
     "person": (
-        "SELECT number, view_name FROM person p WHERE"
-        " EXISTS (SELECT 1 FROM chat WHERE person = p.number AND has_files)"
+        "SELECT number, view_name FROM person p WHERE"  # noqa: S608 - of constants alone, like those below
+        f" EXISTS (SELECT 1 FROM chat c WHERE person = p.number AND {_CHAT_IS_SHOWN})"
     ),
     "project": (
-        "SELECT number, view_name FROM project p WHERE"
-        " (EXISTS (SELECT 1 FROM chat WHERE project = p.number AND has_files)"
-        " OR EXISTS (SELECT 1 FROM attachment WHERE project = p.number))"
+        "SELECT number, view_name FROM project p WHERE"  # noqa: S608
+        f" (EXISTS (SELECT 1 FROM chat c WHERE project = p.number AND {_CHAT_IS_SHOWN})"
+        f" OR {_HAS_ATTACHMENT}p.number))"
     ),
 }
-_CHATS = "SELECT number, view_name, created_at FROM chat WHERE has_files AND"
+_CHATS = f"SELECT number, view_name, created_at FROM chat c WHERE {_CHAT_IS_SHOWN} AND"  # noqa: S608
 # A link leads to the content, or where there is none, or nobody knows yet, to the directory.
 _FILE = (
     "f.number, f.claude_file_id, f.content_name, f.state, f.told >= 2 AND"
     " (json_extract(f.record, '$.mime_type') IS NOT NULL OR f.claude_file_id GLOB 'claude_artifact_*')"
 )
 # In the order of time: what comes later never takes the plain name from what was there before.
+_IN_ORDER = " GROUP BY f.number ORDER BY since, f.number"
 _FILES_OF_CHAT = (
     f"SELECT {_FILE}, min(o.at) AS since FROM origin o JOIN file f ON f.number = o.file"  # noqa: S608
-    " WHERE o.chat = ? GROUP BY f.number ORDER BY since, f.number"
+    " WHERE o.chat = ?"
 )
 _FILES_OF_PROJECT = (
     f"SELECT {_FILE}, a.at AS since FROM attachment a JOIN file f ON f.number = a.file"  # noqa: S608
-    " WHERE a.project = ? ORDER BY since, f.number"
+    " WHERE a.project = ?"
 )
 
 
@@ -61,6 +71,14 @@ class Link:
     mtime_ns: int
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """Where a link leads, whatever it is called; as in `Link`."""
+
+    target: bytes
+    mtime_ns: int
+
+
 class Folders:
     """The open folders of a case.
 
@@ -76,7 +94,7 @@ class Folders:
         self._db.close()
 
     def has_groups(self, group: Group) -> bool:
-        """Say whether there is any person, or project, with files."""
+        """Say whether there is any person, or project, with files that are shown."""
         return bool(self._rows(f"{_GROUPS[group]} LIMIT 1"))
 
     def groups(self, group: Group, after: int, limit: int) -> list[Folder]:
@@ -100,21 +118,31 @@ class Folders:
         return _chat(rows[0]) if rows else None
 
     def chat(self, number: int) -> Folder | None:
-        """Return a chat by its number."""
-        rows = self._rows(f"{_CHATS} number = ?", number)
+        """Return a chat by its number, shown or not."""
+        rows = self._rows("SELECT number, view_name, created_at FROM chat WHERE number = ?", number)
         return _chat(rows[0]) if rows else None
 
     def has_attachments(self, project: int) -> bool:
         """Say whether files are attached to a project itself."""
-        return bool(self._rows("SELECT 1 FROM attachment WHERE project = ? LIMIT 1", project))
+        return bool(self._rows(f"SELECT 1 WHERE {_HAS_ATTACHMENT}?)", project))
 
     def files_of_chat(self, number: int) -> list[Link]:
         """Return the files that a chat names, in the order of time; names are unique and stay."""
-        return _links(self._rows(_FILES_OF_CHAT, number))
+        return _links(self._rows(_FILES_OF_CHAT + _IN_ORDER, number))
 
     def files_of_project(self, number: int) -> list[Link]:
         """Return the files that are attached to a project, likewise."""
-        return _links(self._rows(_FILES_OF_PROJECT, number))
+        return _links(self._rows(_FILES_OF_PROJECT + _IN_ORDER, number))
+
+    def file_of_chat(self, number: int, file: int) -> Target | None:
+        """Return one file that a chat names, without looking at the others; None when it is not shown."""
+        return _target(
+            self._rows(f"{_FILES_OF_CHAT} AND o.file = ? GROUP BY f.number", number, file)
+        )
+
+    def file_of_project(self, number: int, file: int) -> Target | None:
+        """Return one file that is attached to a project, likewise."""
+        return _target(self._rows(f"{_FILES_OF_PROJECT} AND a.file = ?", number, file))
 
     def _rows(self, query: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]  # rows of all shapes
         with reported(self._path):
@@ -127,15 +155,27 @@ def _chat(row: tuple[int, bytes, str | None]) -> Folder:
     return Folder(number, name, int(seconds) * 10**9)
 
 
-def _links(rows: list[tuple[int, str, bytes | None, int, int, int | None]]) -> list[Link]:
+_FileRow = tuple[int, str, bytes | None, int, int, int | None]
+
+
+def _links(rows: list[_FileRow]) -> list[Link]:
     """Name what is shown; what is not any more keeps its name from others."""
     links, taken = [], set()
-    for number, claude_file_id, content_name, state, has_content, at in rows:
+    for row in rows:
+        number, claude_file_id, content_name, *_ = row
         plain = content_name or claude_file_id.encode()
-        name = told_apart(plain, claude_file_id) if plain in taken else plain
+        name, seed = plain, claude_file_id
+        while name in taken:  # also by a file that bears, on purpose, the name of another one
+            name, seed = told_apart(plain, seed), f"{seed}~"
         taken.add(name)
+        if to := _target([row]):
+            links.append(Link(number, name, to.target, to.mtime_ns))
+    return links
+
+
+def _target(rows: list[_FileRow]) -> Target | None:
+    for _, claude_file_id, content_name, state, has_content, at in rows:
         if state == State.LIVE:
             inside = b"/" + content_name if content_name and has_content else b""
-            target = claude_file_id.encode() + inside
-            links.append(Link(number, name, target, (at or 0) * 1000))
-    return links
+            return Target(claude_file_id.encode() + inside, (at or 0) * 1000)
+    return None

@@ -15,7 +15,7 @@ import client
 import fsmount
 from fsmount.case import Case, case_path, user_name
 from fsmount.catalog import Catalog
-from fsmount.collect import Collector
+from fsmount.collect import Collector, Progress
 from fsmount.collect_settings import CollectSettings
 from fsmount.collection import Collection, Left, Tally, Wanted
 from fsmount.config import read_ids
@@ -45,7 +45,6 @@ class _Outcome:
     missing: list[str] = dataclasses.field(default_factory=list)
     failure: Exception | None = None
     was_stopped: bool = False
-    is_listed: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -102,17 +101,18 @@ async def _walk(
         # Projects come first: chats name them by id, and a project keeps the name that it first had here.
         projects = wanted.scope.project_listings() if looks else []
         chats = wanted.scope.chat_listings() if looks else []
-        collector = Collector(api.pages, collection, chats, counts_only=settings.dry_run)
+        progress = Progress()
+        first = Collector(api.pages, collection, projects, progress, counts_only=True)
+        then = Collector(api.pages, collection, chats, progress, counts_only=settings.dry_run)
         try:
-            async with shown(lambda: _state(collection, collector, api)):
-                await Collector(api.pages, collection, projects, counts_only=True).run()
-                await collector.run()
-            outcome.is_listed = True
+            async with shown(lambda: _state(collection, progress, api)):
+                await first.run()
+                await then.run()
             if not settings.dry_run:
                 collection.finish()
         finally:
             outcome.tally, outcome.left = collection.tally, collection.left()
-            outcome.missing = [*collector.progress.missing, *collection.tally.unfit]
+            outcome.missing = [*progress.missing, *collection.tally.unfit]
 
 
 def _wanted(settings: CollectSettings, users: tuple[str, ...]) -> Wanted:
@@ -156,23 +156,21 @@ async def _cancel_on_signals(work: trio.CancelScope, task_status: trio.TaskStatu
 # -- what is told --------------------------------------------------------------------------------------
 
 
-def _state(
-    collection: Collection, collector: Collector, api: client.AsyncComplianceClient
-) -> State:
+def _state(collection: Collection, progress: Progress, api: client.AsyncComplianceClient) -> State:
     tally, left = collection.tally, collection.left()
     done = tally.chats_read + tally.projects_read
     budget = api.budget
     facts = [f"{tally.files_new:,} new files", f"{api.stats.listing:,} requests"]
     if budget.remaining is not None:
         facts.append(f"{budget.remaining:,} left this minute")
-    if collector.progress.is_listing:
+    if progress.is_listing:
         facts.insert(0, f"{tally.chats_listed:,} listed so far")
     return State(
         done=done,
-        total=None if collector.progress.is_listing else done + left.chats + left.projects,
+        total=None if progress.is_listing else done + left.chats + left.projects,
         unit="chats and projects" if left.projects or tally.projects_read else "chats",
         facts=tuple(facts),
-        waiting=_waiting(collector, budget),
+        waiting=_waiting(progress, budget),
         least_s=_least_s(left.chats + left.projects, budget),
     )
 
@@ -184,9 +182,9 @@ def _least_s(requests: int, budget: client.Budget) -> float:
     return max(0.0, requests - at_once) * 60 / per_minute
 
 
-def _waiting(collector: Collector, budget: client.Budget) -> str | None:
+def _waiting(progress: Progress, budget: client.Budget) -> str | None:
     """Say in words what holds the walk back; None when nothing does."""
-    until = collector.progress.paused_until
+    until = progress.paused_until
     if until is not None and until > trio.current_time():
         return (
             f"the service can't be reached, trying again in {duration(until - trio.current_time())}"
@@ -256,8 +254,8 @@ def _summary(case: Case, outcome: _Outcome) -> Iterator[str]:
         yield f"ended early: {outcome.failure}"
     elif outcome.was_stopped:
         yield "stopped before the end"
-    if not outcome.is_whole:
-        left = outcome.left
+    left = outcome.left
+    if outcome.failure or outcome.was_stopped or left.chats or left.projects:
         yield f"{_places(left.chats, left.projects)} still to be read; run the same command again to go on"
 
 

@@ -16,7 +16,7 @@ Record = client.File | client.GeneratedFile | client.Artifact
 _CODE = (
     "application/vnd.ant.code"  # its language is not told, but often its title ends in an extension
 )
-_HAS_EXTENSION = re.compile(r"\.[A-Za-z0-9]{1,8}")
+_EXTENSION_AT_END = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
 
 
 class State(enum.IntEnum):
@@ -88,7 +88,7 @@ def display_name_of(record: Record) -> str | None:
         return record.filename
     title, kind = record.title, record.artifact_type
     extension = extension_of(kind)
-    is_named = kind == _CODE and title and _HAS_EXTENSION.search(title[-9:])
+    is_named = kind == _CODE and title and _EXTENSION_AT_END.search(title)
     if not title or is_named or title.lower().endswith(extension):
         return title
     return title + extension

@@ -76,17 +76,25 @@ def line_of(state: State, pace: list[str]) -> str:
 
 @asynccontextmanager
 async def shown(look: Callable[[], State]) -> AsyncIterator[None]:
-    """Show how a task goes on while the context is open, on stderr; the last moment is always shown."""
+    """Show how a task goes on while the context is open, on stderr; the last moment is always shown.
+
+    Errors: those of the task, as they are.
+    """
     pace = Pace(time.monotonic())
     is_terminal = sys.stderr.isatty()
+    failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_draw if is_terminal else _print_lines, look, pace)
         try:
             yield
+        except Exception as error:
+            failure = error  # raised outside, since in here it would become a group
         finally:
             nursery.cancel_scope.cancel()
             if not is_terminal:
                 _print(look, pace)
+    if failure:
+        raise failure
 
 
 async def _print_lines(look: Callable[[], State], pace: Pace) -> None:
@@ -101,7 +109,7 @@ def _print(look: Callable[[], State], pace: Pace) -> None:
 
 
 async def _draw(look: Callable[[], State], pace: Pace) -> None:
-    columns = (BarColumn(30), TextColumn("{task.description}"))
+    columns = (BarColumn(30), TextColumn("{task.description}", markup=False))
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bar:
         bar.add_task("", total=None)
         try:

@@ -16,6 +16,7 @@ _WRITABLE_DIRECTORY_MODE = stat.S_IFDIR | 0o755  # unlink needs it, where unlink
 _FILE_MODE = stat.S_IFREG | 0o444
 _LINK_MODE = stat.S_IFLNK | 0o777
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MOST_NS = (1 << 63) - 1
 _DOCUMENTED_ORDER = (
     "id",
     "created_at",
@@ -77,11 +78,15 @@ def link_attributes(
 
 
 def mtime_ns_of(created_at: datetime | None) -> int:
-    """Return a time as nanoseconds since 1970; 0 when it is unknown, never the present."""
+    """Return a time as nanoseconds since 1970; 0 when it is unknown, never the present.
+
+    Times that 64 bits can't hold, before 1678 and after 2262, are the nearest that they can.
+    """
     if created_at is None:
         return 0
     delta = created_at - _EPOCH
-    return (delta.days * 86400 + delta.seconds) * 10**9 + delta.microseconds * 1000
+    exact = (delta.days * 86400 + delta.seconds) * 10**9 + delta.microseconds * 1000
+    return max(-_MOST_NS, min(exact, _MOST_NS))
 
 
 def meta_json(record: Mapping[str, object]) -> bytes:

@@ -176,3 +176,46 @@ async def test_a_damaged_record_is_named(catalog, tmp_path):
         raw.execute("UPDATE file SET record = '{broken'")
     with pytest.raises(CaseError, match="record of x"):
         catalog.find("x")
+
+
+# -- what walks found ------------------------------------------------------------------------------
+
+
+async def test_what_was_only_seen_is_shown_once_it_is_asked_for(catalog, tmp_path):
+    """By its id, or with a list of ids; until then it is neither listed nor counted."""
+    with contextlib.closing(connect(tmp_path / "catalog.sqlite3")) as db:
+        put = "INSERT INTO file (claude_file_id, state) VALUES (?, ?)"
+        db.executemany(put, [("seen", State.SEEN), ("other", State.SEEN), ("gone", State.GONE)])
+    assert ([], 0) == (walk(catalog), catalog.count())
+    await catalog.show("seen")
+    assert (["seen"], 1) == (walk(catalog), catalog.count())
+    assert 1 == await catalog.add_ids(["seen", "other", "gone"])
+    assert (["seen", "other"], 2) == (walk(catalog), catalog.count())
+
+
+@pytest.mark.parametrize(
+    ("is_stored", "verified", "expected"),
+    [(1, "yes", True), (0, "yes", False), (1, "no", False), (1, "mismatch", False)],
+)
+async def test_what_is_kept_of_a_gone_file_is_shown_where_nobody_can_be_asked(
+    catalog, tmp_path, is_stored, verified, expected
+):
+    """Offline, as long as its content is stored and verified; what was deleted is not."""
+    path = tmp_path / "catalog.sqlite3"
+    for name in ("gone", "deleted", "live"):
+        await catalog.put_record(record(name))
+    await catalog.mark_gone("gone")
+    await catalog.mark_deleted("deleted")
+    with contextlib.closing(connect(path)) as db:
+        for name in ("gone", "deleted"):
+            db.execute(
+                "INSERT INTO content (claude_file_id, size_bytes, verified, how, is_stored)"
+                " VALUES (?, 1, ?, 'x', ?)",
+                (name, verified, is_stored),
+            )
+    with contextlib.closing(Catalog(path, shows_kept=True)) as offline:
+        assert (["gone", "live"] if expected else ["live"]) == walk(offline)
+        entry = offline.find("gone")
+        assert entry is not None
+        assert expected == entry.is_shown
+    assert ["live"] == walk(catalog)

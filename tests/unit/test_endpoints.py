@@ -1,4 +1,4 @@
-"""The endpoints behind one face: each family has its own, and all are asked with one priority."""
+"""The endpoints: who is asked goes by the id, for records and for contents."""
 
 from contextlib import nullcontext
 from typing import Any, cast
@@ -7,6 +7,51 @@ import pytest
 
 import client
 from fsmount.endpoints import Endpoints
+from tests.support.network import Network, chunked, document
+
+BASE = "/v1/compliance/apps"
+PLACES = [
+    ("claude_file_1", f"{BASE}/chats/files/claude_file_1", client.File),
+    ("claude_gen_file_1", f"{BASE}/chats/generated-files/claude_gen_file_1", client.GeneratedFile),
+    (
+        "claude_artifact_version_1",
+        f"{BASE}/artifacts/claude_artifact_version_1",
+        client.Artifact,
+    ),
+]
+
+
+@pytest.mark.parametrize(("file_id", "path", "kind"), PLACES)
+async def test_a_record_is_asked_for_where_its_family_is(file_id, path, kind):
+    """The record is one of the family."""
+    network = Network([document({"id": file_id, "version_id": file_id})])
+    async with network.async_client() as api:
+        record = await Endpoints(api).get(file_id)
+    assert (kind, [path]) == (type(record), [sent.path for sent in network.sent])
+
+
+@pytest.mark.parametrize(("file_id", "path", "kind"), PLACES)
+async def test_content_is_asked_for_where_its_family_is(file_id, path, kind):
+    """With the range that was asked for, if any."""
+    network = Network([chunked(b"data"), chunked(b"data")])
+    async with network.async_client() as api:
+        for ask_range in (False, True):
+            async with Endpoints(api).open_stream(file_id, ask_range=ask_range) as stream:
+                assert b"data" == await stream.receive()
+    assert [(f"{path}/content", None), (f"{path}/content", "bytes=0-")] == [
+        (sent.path, sent.range) for sent in network.sent
+    ]
+
+
+async def test_uploaded_files_are_deleted():
+    """By one request."""
+    network = Network([document({"id": "claude_file_1", "type": "claude_file_deleted"})])
+    async with network.async_client() as api:
+        await Endpoints(api).delete("claude_file_1")
+    assert [("DELETE", f"{BASE}/chats/files/claude_file_1")] == [
+        (sent.method, sent.path) for sent in network.sent
+    ]
+
 
 FAMILIES = {
     "claude_file_01a": "files",

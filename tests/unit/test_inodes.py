@@ -12,8 +12,12 @@ from fsmount.inodes import (
     HandleTable,
     Inode,
     Kind,
+    ViewKind,
+    ViewNode,
     inode_of,
+    inode_of_view,
     split,
+    view_node,
 )
 
 numbers = st.integers(1, 2**61)
@@ -50,6 +54,28 @@ def test_inodes_of_no_file_are_refused(inode):
     """The fixed inodes, and numbers that are never given out, belong to no file."""
     with pytest.raises(ValueError, match=str(inode) if inode < 4 else "3"):
         split(Inode(inode))
+
+
+@given(st.sampled_from(ViewKind), st.integers(0, 2**27 - 1), st.integers(0, 2**31 - 1))
+def test_an_inode_tells_its_node_of_the_views(kind: ViewKind, number: int, file: int):
+    """Every node of the views can be worked out from its inode, which is a positive number."""
+    node = ViewNode(kind, number, file)
+    assert node == view_node(inode_of_view(node))
+    assert 2**62 <= inode_of_view(node) < 2**63
+
+
+@given(st.integers(1, 2**59), st.sampled_from(Kind))
+def test_no_node_of_a_file_is_one_of_the_views(number: int, kind: Kind):
+    """Nor are the root and the status file."""
+    for inode in (inode_of(number, kind), ROOT, HIDDEN_DIR, STATUS):
+        assert view_node(inode) is None
+
+
+@pytest.mark.parametrize("node", [(2**27, 0), (0, 2**31), (-1, 0), (0, -1)])
+def test_what_has_no_room_in_an_inode_is_refused(node):
+    """No two nodes ever share a number."""
+    with pytest.raises(ValueError, match="more chats or files"):
+        inode_of_view(ViewNode(ViewKind.PERSON, *node))
 
 
 def test_a_handle_stands_for_one_thing_until_released():

@@ -105,13 +105,21 @@ def test_attributes_do_not_change():
         node.size_bytes = 6  # type: ignore[misc]  # that it fails is the test
 
 
-@given(st.integers(-(10**16), 10**16))
+@given(st.integers(-(9 * 10**15), 9 * 10**15))
 def test_times_are_exact(microseconds: int):
     """A time keeps every microsecond, before 1970 too; no float is involved."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)
     assert microseconds * 1000 == mtime_ns_of(moment)
     elsewhere = moment.astimezone(timezone(timedelta(hours=5, minutes=45)))
     assert mtime_ns_of(moment) == mtime_ns_of(elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("year", "expected"), [(1, 1 - 2**63), (1677, 1 - 2**63), (2263, 2**63 - 1), (9999, 2**63 - 1)]
+)
+def test_times_fit_what_databases_and_the_kernel_hold(year: int, expected: int):
+    """A time further away than 64 bits of nanoseconds reach is the nearest that they do."""
+    assert expected == mtime_ns_of(datetime(year, 1, 1, tzinfo=UTC))
 
 
 def test_an_unknown_time_is_not_the_present():
