@@ -1,6 +1,7 @@
 """What the file system answers with and is told, in our own types."""
 
 import dataclasses
+from typing import NamedTuple
 
 from fsmount.inodes import Handle, Inode
 from fsmount.tree import Attributes
@@ -16,8 +17,7 @@ class Absent:
     entry_timeout_s: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class DirEntry:
+class DirEntry(NamedTuple):
     """One line of a listing; `next_id` is where to go on after it."""
 
     name: bytes

@@ -13,7 +13,7 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import trio
 
@@ -70,9 +70,8 @@ class Entry:
         return self.record is not None and has_content(self.record)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Listed:
-    """One line of the root's listing."""
+class Listed(NamedTuple):
+    """One line of the root's listing; `has_record` may be any truth value."""
 
     number: int
     claude_file_id: str
@@ -121,7 +120,7 @@ class Catalog:
         """Return the next `limit` shown files whose number is greater than `after`, in order."""
         with reported(self._path):
             rows = self._reader.execute(self._page, (after, limit)).fetchall()
-        return [Listed(number, key, mtime, bool(known)) for number, key, mtime, known in rows]
+        return list(map(Listed._make, rows))
 
     def following(self, order: Order, place: Place, limit: int) -> list[Place]:
         """Return shown files with content that follow a place in an order."""

@@ -56,6 +56,8 @@ _PENDING = (
 )
 THROUGH = ""  # stands for a cursor, of a list whose end this run has seen
 _NAMED = "named"  # stands for a list: what was named instead of being looked for
+_CACHE_KIB = 64 * 1024
+_CHECKPOINT_PAGES = 8000  # 32 MiB: a checkpoint waits for the disk
 _EARLIEST, _LATEST = -(1 << 62), 1 << 62
 
 
@@ -135,6 +137,10 @@ class Collection:
         self._wanted = wanted
         self._key = wanted.key
         self._db = connect(path)
+        # Rows of a million files come in no order of their indexes: with little memory, each one would be
+        # read and written again and again.
+        self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         self._places = Places(self._db)
         self.tally = Tally()
 

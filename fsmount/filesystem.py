@@ -234,9 +234,7 @@ class Filesystem:
         """Walk the catalog page by page: memory stays small, whatever the number of files."""
         after = start
         while page := self._catalog.page(after, _PAGE_ENTRIES):
-            for listed in page:
-                attributes = self._view.listed_directory(listed)
-                yield DirEntry(listed.claude_file_id.encode(), attributes, listed.number)
+            yield from self._view.listed(page)
             after = page[-1].number
         if self._views:
             yield from self._views.entries_of_root(start)

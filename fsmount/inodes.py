@@ -36,6 +36,11 @@ def inode_of(number: int, kind: Kind) -> Inode:
     return Inode(number * _NODES_PER_FILE + kind)
 
 
+def directory_inode(number: int) -> Inode:
+    """Return the inode of the directory of file `number`, as `inode_of` does; for long listings."""
+    return Inode(number * _NODES_PER_FILE)
+
+
 def split(inode: Inode) -> tuple[int, Kind]:
     """Return the file number and the kind of node; the opposite of `inode_of`.
 

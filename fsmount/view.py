@@ -4,11 +4,13 @@ Pure look-ups in what the case knows; nothing here waits or asks the service.
 """
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 
+from fsmount.answers import DirEntry
 from fsmount.catalog import Entry, Listed
 from fsmount.content import Contents, Known
 from fsmount.errors import NoAttributeError
-from fsmount.inodes import Inode, Kind, inode_of
+from fsmount.inodes import ROOT, Inode, Kind, directory_inode, inode_of
 from fsmount.objects import mime_type_of
 from fsmount.tree import Attributes, directory_attributes, file_attributes, meta_json
 
@@ -36,23 +38,25 @@ class View:
 
     def directory(self, entry: Entry) -> Attributes:
         """Return the attributes of a file's directory; dated 1970 until its record is known."""
-        return directory_attributes(
-            inode_of(entry.number, Kind.DIRECTORY),
-            entry.mtime_ns,
-            writable=self.is_writable,
-            entry_timeout_s=NAME_S,
-            attr_timeout_s=NAME_S if entry.record else UNSETTLED_S,
-        )
+        attr_timeout_s = NAME_S if entry.record else UNSETTLED_S
+        return self._directory(entry.mtime_ns, attr_timeout_s, directory_inode(entry.number))
 
-    def listed_directory(self, listed: Listed) -> Attributes:
-        """Return the same for one line of the root's listing."""
-        return directory_attributes(
-            inode_of(listed.number, Kind.DIRECTORY),
-            listed.mtime_ns,
-            writable=self.is_writable,
-            entry_timeout_s=NAME_S,
-            attr_timeout_s=NAME_S if listed.has_record else UNSETTLED_S,
-        )
+    def listed(self, page: Iterable[Listed]) -> Iterator[DirEntry]:
+        """Yield the lines of the root's listing, with the same attributes as `directory`."""
+        # One is made the ordinary way, and the others after it: there may be a million.
+        model = self._directory(0, NAME_S)
+        mode, nlink = model.mode, model.nlink
+        for number, claude_file_id, mtime_ns, has_record in page:
+            attributes = Attributes(
+                directory_inode(number),
+                mode,
+                0,
+                mtime_ns,
+                nlink,
+                NAME_S if has_record else UNSETTLED_S,
+                NAME_S,
+            )
+            yield DirEntry(claude_file_id.encode(), attributes, number)
 
     def meta(self, entry: Entry) -> Attributes:
         """Return the attributes of meta.json; the record must be known."""
@@ -104,6 +108,15 @@ class View:
             return self.xattrs(entry, kind)[name]
         except KeyError:
             raise NoAttributeError(f"no attribute {name.decode(errors='replace')}") from None
+
+    def _directory(self, mtime_ns: int, attr_timeout_s: float, inode: Inode = ROOT) -> Attributes:
+        return directory_attributes(
+            inode,
+            mtime_ns,
+            writable=self.is_writable,
+            entry_timeout_s=NAME_S,
+            attr_timeout_s=attr_timeout_s,
+        )
 
     def _file(self, entry: Entry, kind: Kind, size_bytes: int, timeout_s: float) -> Attributes:
         inode: Inode = inode_of(entry.number, kind)

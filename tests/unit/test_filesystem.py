@@ -236,6 +236,17 @@ async def test_hidden_names_in_a_directory_cost_not_even_the_record(tmp_path):
         assert [] == w.files.asked
 
 
+async def test_listing_and_stat_say_the_same(tmp_path):
+    """Whatever is known of a file, with or without a record, allowed to be deleted or not."""
+    for rules in (Rules(), Rules(allow_delete=True)):
+        async with world(tmp_path, A, B, rules=rules) as w:
+            await w.catalog.put_record(client.File.from_dict(record(A)))
+            entries = list(w.fs.readdir(await w.fs.opendir(ROOT, ME), 0))
+            assert [A.encode(), B.encode()] == [entry.name for entry in entries]
+            for entry in entries:
+                assert await w.fs.getattr(entry.attributes.inode, ME) == entry.attributes
+
+
 async def test_a_listed_file_that_is_gone_disappears(tmp_path):
     """What the API does not know is absent, and no longer listed."""
     async with world(tmp_path, A) as w:

@@ -10,6 +10,8 @@ from typing import Any, cast
 import pyfuse3
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 
 import client
 from fsmount import errors, operations
@@ -18,9 +20,13 @@ from fsmount.boundary import Boundary
 from fsmount.filesystem import Filesystem
 from fsmount.inodes import Handle, Inode
 from fsmount.operations import Operations, Owner
-from fsmount.tree import directory_attributes, file_attributes
+from fsmount.tree import Attributes, directory_attributes, file_attributes
 
 CTX = pyfuse3.RequestContext()
+ENTRY_FIELDS = [
+    *("st_ino", "st_mode", "st_nlink", "st_uid", "st_gid", "st_size", "st_blocks", "st_blksize"),
+    *("st_atime_ns", "st_mtime_ns", "st_ctime_ns", "entry_timeout", "attr_timeout"),
+]
 TOKEN = cast("pyfuse3.ReaddirToken", None)  # only the library can make one
 FILE = file_attributes(
     Inode(5), 1025, 1_700_000_000_123_456_789, attr_timeout_s=3, entry_timeout_s=4
@@ -326,6 +332,31 @@ async def test_a_listing_begins_with_the_dots(monkeypatch, start):
     handlers, _ = operations_over({"readdir": iter([DirEntry(b"n", DIRECTORY, 1)])})
     await handlers.readdir(3, start, TOKEN)
     assert [(b".", 1), (b"..", 2), (b"n", 3)][start:] == taken
+
+
+@given(
+    st.lists(
+        st.builds(
+            Attributes,
+            inode=st.integers(4, 1 << 40),
+            mode=st.sampled_from([stat.S_IFDIR | 0o555, stat.S_IFREG | 0o444]),
+            size_bytes=st.sampled_from([0, 1, 4096]),
+            mtime_ns=st.sampled_from([0, 10**9, 10**18 + 1]),
+            nlink=st.sampled_from([1, 2]),
+            attr_timeout_s=st.sampled_from([0.0, 60.0]),
+            entry_timeout_s=st.sampled_from([0.0, 60.0]),
+        ),
+        max_size=8,
+    )
+)
+def test_attributes_made_from_those_before_are_the_same(several):
+    """A long listing makes new ones only where they differ in more than number and date."""
+    handlers, _ = operations_over(umask=0o077)
+    told = operations._Told(handlers._entry)
+    for attributes in several:
+        expected, made = handlers._entry(attributes), told.of(attributes)
+        for name in ENTRY_FIELDS:
+            assert getattr(expected, name) == getattr(made, name), name
 
 
 async def test_statfs_has_no_blocks():
