@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from fsmount import config, logs
+from fsmount import config as settings_of
+from fsmount import logs
 from fsmount.commands.options import SERVICE, flag, option
 from fsmount.errors import UsageError
 
@@ -74,11 +75,12 @@ def doctor(
     case: str | None = None,
     /,
     *,
-    base_url: Annotated[str, option(SERVICE, "URL")] = config.DEFAULT_BASE_URL,
+    base_url: Annotated[str, option(SERVICE, "URL")] = settings_of.DEFAULT_BASE_URL,
     insecure_http: Annotated[bool, flag(SERVICE)] = False,
     key_file: Annotated[Path | None, option(SERVICE, "FILE")] = None,
     offline: Annotated[bool, flag(SERVICE)] = False,
     json: Annotated[bool, _FLAG] = False,
+    config: Annotated[Path | None, option(SERVICE, "FILE")] = None,  # noqa: ARG001 - see sources
 ) -> int:
     """Check what fsmount needs, and say how to mend what is wrong: exit 1 if there is a problem.
 
@@ -101,15 +103,17 @@ def doctor(
         Make no request.
     json
         Print the findings as JSON.
+    config
+        TOML file with options; those of other commands are passed over.
     """
     from fsmount import diagnosis, display  # noqa: PLC0415 - see above
     from fsmount.case import case_path  # noqa: PLC0415
 
-    url = config.check_base_url(base_url, insecure_http=insecure_http)
+    url = settings_of.check_base_url(base_url, insecure_http=insecure_http)
     findings = [*diagnosis.of_machine()]
     key = None
     try:
-        key, warnings = config.find_key(key_file, os.environ, offline=offline)
+        key, warnings = settings_of.find_key(key_file, os.environ, offline=offline)
     except UsageError as error:
         findings.append(diagnosis.Finding("problem", "key", str(error)))
     else:

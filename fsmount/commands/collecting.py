@@ -88,7 +88,7 @@ def collect(
     verbose
         Same as --log-level debug.
     config
-        TOML file with options.
+        TOML file with options; those of other commands are passed over.
     """
     key, warnings = settings_of.find_key(key_file, os.environ)
     if key is None:
