@@ -3,6 +3,7 @@
 One mount at a time holds a case, by a lock whose file says who; reading beside it is allowed.
 """
 
+import contextlib
 import fcntl
 import getpass
 import json
@@ -33,10 +34,22 @@ def case_path(name_or_path: str, environ: Mapping[str, str]) -> Path:
         raise UsageError(
             f"{name_or_path!r} is no case name: letters, digits, dot, dash and underscore, or a path with a /"
         )
+    return _cases_home(environ) / name_or_path
+
+
+def case_names(environ: Mapping[str, str]) -> list[str]:
+    """Return the names of the cases in the data home, sorted."""
+    home = _cases_home(environ)
+    with contextlib.suppress(OSError):  # there are none yet, or they are somebody else's
+        return sorted(name for name in os.listdir(home) if (home / name / _MARKER).exists())
+    return []
+
+
+def _cases_home(environ: Mapping[str, str]) -> Path:
     home = environ.get("XDG_DATA_HOME") or os.path.join(
         environ.get("HOME", "/root"), ".local/share"
     )
-    return Path(home) / "fsmount" / "cases" / name_or_path
+    return Path(home) / "fsmount" / "cases"
 
 
 class Case:

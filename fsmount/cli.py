@@ -17,6 +17,7 @@ from fsmount import logs
 from fsmount.commands import (
     checking,
     collecting,
+    completing,
     demonstration,
     exporting,
     journal,
@@ -54,6 +55,7 @@ app.command(journal.log)
 app.command(checking.verify)
 app.command(checking.doctor, config=_sources)
 app.command(demonstration.demo)
+app.command(completing.completion_of(app))
 
 
 def main() -> NoReturn:

@@ -11,7 +11,7 @@ from cyclopts import Parameter
 
 from fsmount import config as settings_of
 from fsmount import logs
-from fsmount.commands.options import SERVICE, flag, option
+from fsmount.commands.options import SERVICE, CaseArgument, flag, option
 from fsmount.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 _FLAG = Parameter(negative="", show_default=False)
 
 
-def verify(case: str, /, *, json: Annotated[bool, _FLAG] = False) -> int:
+def verify(case: CaseArgument, /, *, json: Annotated[bool, _FLAG] = False) -> int:
     """Check all stored content of a case against its recorded hashes: exit 1 when anything differs.
 
     Reads every stored byte, makes no request, and may run beside a mount.
@@ -72,7 +72,7 @@ def _show(report: "Report") -> None:
 
 
 def doctor(
-    case: str | None = None,
+    case: CaseArgument | None = None,
     /,
     *,
     base_url: Annotated[str, option(SERVICE, "URL")] = settings_of.DEFAULT_BASE_URL,

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from fsmount import collect_settings as wishes
 from fsmount import config as settings_of
 from fsmount import logs
-from fsmount.commands.options import LIMITS, OUTPUT, SERVICE, WISH, flag, option
+from fsmount.commands.options import LIMITS, OUTPUT, SERVICE, WISH, CaseArgument, flag, option
 from fsmount.errors import UsageError
 
 _log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def _several(metavar: str) -> Parameter:
 
 
 def collect(
-    case: str,
+    case: CaseArgument,
     /,
     *,
     user: Annotated[tuple[str, ...], _several("ID|EMAIL")] = (),

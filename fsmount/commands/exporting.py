@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from fsmount import config as settings_of
 from fsmount import logs
-from fsmount.commands.options import LIMITS, OUTPUT, SERVICE, flag, option
+from fsmount.commands.options import LIMITS, OUTPUT, SERVICE, CaseArgument, flag, option
 from fsmount.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _SHOWN_MISSING = 20  # on the screen; all of them are in the export
 
 
 def export(
-    case: str,
+    case: CaseArgument,
     directory: Path,
     /,
     *,

@@ -7,9 +7,11 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from fsmount.commands.options import CaseArgument
+
 
 def log(
-    case: str,
+    case: CaseArgument,
     /,
     *,
     check: Annotated[bool, Parameter(negative="", show_default=False)] = False,

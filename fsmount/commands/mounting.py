@@ -9,13 +9,22 @@ from cyclopts import Parameter
 
 from fsmount import config as settings_of
 from fsmount import logs
-from fsmount.commands.options import ACCESS, GUARDS, LIMITS, OUTPUT, SERVICE, flag, option
+from fsmount.commands.options import (
+    ACCESS,
+    GUARDS,
+    LIMITS,
+    OUTPUT,
+    SERVICE,
+    CaseArgument,
+    flag,
+    option,
+)
 
 _log = logging.getLogger(__name__)
 
 
 def mount(
-    case: str,
+    case: CaseArgument,
     mountpoint: Path,
     /,
     *,

@@ -488,7 +488,18 @@ def test_asking_for_a_log_makes_no_case(tmp_path: Path, capsys: pytest.CaptureFi
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["mount"], ["unmount"], ["export"], ["status"], ["verify"], ["doctor"], ["log"], ["demo"]],
+    [
+        [],
+        ["mount"],
+        ["unmount"],
+        ["export"],
+        ["status"],
+        ["verify"],
+        ["doctor"],
+        ["log"],
+        ["demo"],
+        ["completion"],
+    ],
 )
 def test_help_is_0(command: list[str], capsys: pytest.CaptureFixture[str]):
     """Every command explains itself on stdout."""
