@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -82,13 +82,8 @@ class Case:
         Errors: CaseError when the place is not a case, can't be used, or is of a newer format.
         """
         case = cls(path)
-        try:
+        with case._reported():
             case._open(create=create)
-        except OSError as error:
-            raise CaseError(
-                f"the case directory {path} can't be used: {error.strerror or error};"
-                " check the path, its permissions and the room on its disk"
-            ) from error
         return case
 
     def lock(self, purpose: str) -> "CaseLock":
@@ -104,18 +99,23 @@ class Case:
         return self._lock(path, purpose, "is being collected", "wait for that to end")
 
     def _lock(self, path: Path, purpose: str, state: str, remedy: str) -> "CaseLock":
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(fd, 4096, 0)
-            os.close(fd)
-            raise CaseLockedError(
-                f"case {self.name!r} {state}: {_holder_text(holder)}; {remedy}"
-            ) from None
-        lock = CaseLock(fd)
-        lock.describe(purpose)
-        return lock
+        with self._reported():
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(fd, 4096, 0)
+                os.close(fd)
+                raise CaseLockedError(
+                    f"case {self.name!r} {state}: {_holder_text(holder)}; {remedy}"
+                ) from None
+            lock = CaseLock(fd)
+            try:
+                lock.describe(purpose)
+            except OSError:
+                lock.release()
+                raise
+            return lock
 
     def find_holder(self) -> str | None:
         """Return who holds the case, in words; None when nobody does."""
@@ -144,6 +144,16 @@ class Case:
         """How much room the case's disk has."""
         return shutil.disk_usage(self.path).free
 
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CaseError(
+                f"the case directory {self.path} can't be used: {error.strerror or error};"
+                " check the path, its permissions and the room on its disk"
+            ) from error
+
     def _open(self, *, create: bool) -> None:
         marker = self.path / _MARKER
         if not marker.exists():
@@ -156,7 +166,8 @@ class Case:
 
     def _create(self, marker: Path) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        strangers = [entry for entry in os.listdir(self.path) if entry != "lock"]
+        temporary = marker.with_suffix(".new")  # an attempt on a full disk leaves it behind
+        strangers = [name for name in os.listdir(self.path) if name not in {"lock", temporary.name}]
         if strangers:
             raise CaseError(
                 f"{self.path} is not a case and not empty (it holds {min(strangers)!r});"
@@ -164,7 +175,6 @@ class Case:
             )
         os.chmod(self.path, 0o700)
         document = {"format": FORMAT, "created_at": datetime.now(UTC).isoformat()}
-        temporary = marker.with_suffix(".new")
         temporary.write_text(json.dumps(document) + "\n")
         os.replace(temporary, marker)
 

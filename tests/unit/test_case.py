@@ -38,6 +38,14 @@ def test_odd_names_are_refused(name):
         case_path(name, {"HOME": "/h"})
 
 
+def test_an_attempt_on_a_full_disk_stands_in_nobodys_way(tmp_path: Path):
+    """What it left behind is no stranger's."""
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "case.new").touch()
+    Case.open(tmp_path / "case")
+    assert {"case.json", "content", "spool"} == set(os.listdir(tmp_path / "case"))
+
+
 def test_cases_are_named_for_completion(tmp_path: Path):
     """Only what is a case in the data home, in order; without a data home, none."""
     environ = {"XDG_DATA_HOME": str(tmp_path)}
