@@ -486,6 +486,16 @@ def test_asking_for_a_log_makes_no_case(tmp_path: Path, capsys: pytest.CaptureFi
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("options", [[], ["--check"]])
+def test_a_case_without_a_log_is_told_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+):
+    """Nothing is wrong with its disk."""
+    Case.open(tmp_path / "case")
+    assert 1 == run_command(["log", str(tmp_path / "case"), *options])
+    assert "no custody log yet" in only_line(capsys)
+
+
 @pytest.mark.parametrize(
     "command",
     [
