@@ -1,6 +1,5 @@
 """Completion: real shells on a terminal, with the scripts that `fsmount completion` prints."""
 
-import contextlib
 import os
 import pty
 import select
@@ -106,28 +105,31 @@ def fish(home: Path) -> list[str]:
 
 def type_into(command: list[str], keys: bytes, environment: dict[str, str], directory: Path) -> str:
     """Run a shell on a terminal, type once it is ready, and return all that it showed until it ended."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(directory)
-        os.execvpe(command[0], command, environment)
-    said = b""
-    deadline = time.monotonic() + _LIMIT_S
-    try:
-        while (left := deadline - time.monotonic()) > 0:
-            if not select.select([terminal], [], [], left)[0]:
-                break
-            try:
+    terminal, shells_side = pty.openpty()
+    with subprocess.Popen(
+        ["setsid", "--ctty", *command],
+        stdin=shells_side,
+        stdout=shells_side,
+        stderr=shells_side,
+        cwd=directory,
+        env=environment,
+    ) as shell:
+        os.close(shells_side)
+        said = b""
+        deadline = time.monotonic() + _LIMIT_S
+        try:
+            while (left := deadline - time.monotonic()) > 0:
+                if not select.select([terminal], [], [], left)[0]:
+                    break
                 said += os.read(terminal, 65536)
-            except OSError:  # the shell has ended
-                break
-            if keys and _PROMPT in said:
-                os.write(terminal, keys)
-                keys = b""
-    finally:
-        os.close(terminal)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, 9)
-        os.waitpid(pid, 0)
+                if keys and _PROMPT in said:
+                    os.write(terminal, keys)
+                    keys = b""
+        except OSError:  # how a terminal says that the shell has ended
+            pass
+        finally:
+            os.close(terminal)
+            shell.kill()
     return said.decode(errors="replace")
 
 
