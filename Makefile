@@ -13,7 +13,7 @@ PYTEST := $(BIN)/pytest -q --hypothesis-profile=ci
 MOUNT_TESTS := $(wildcard tests/mount tests/faults tests/systemd)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test demo test check static unit-tests mount-tests install-systemd bench lock clean
+.PHONY: help setup setup-test demo test check static unit-tests mount-tests install-systemd man install-man dist bench lock clean
 
 help:  ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,6 +47,16 @@ mount-tests:
 
 install-systemd:  ## Put units and mount(8)'s helper in place (PREFIX=/usr/local, DESTDIR=, FSMOUNT=program)
 	@scripts/install-systemd
+
+man: setup  ## Write the manual pages again, from what --help shows
+	$(BIN)/python -m fsmount.manual man
+
+install-man:  ## Put the manual pages in place (PREFIX=/usr/local, DESTDIR=)
+	install -D -m 644 -t $(DESTDIR)$(or $(PREFIX),/usr/local)/share/man/man1 man/fsmount.1
+	install -D -m 644 -t $(DESTDIR)$(or $(PREFIX),/usr/local)/share/man/man8 man/mount.fsmount.8
+
+dist: setup  ## Build the wheel and the source distribution into dist/
+	$(BIN)/python -m hatchling build -d dist
 
 bench: setup-test  ## Measure; prints a table and JSON
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -3,6 +3,7 @@
 One mount at a time holds a case, by a lock whose file says who; reading beside it is allowed.
 """
 
+import contextlib
 import fcntl
 import getpass
 import json
@@ -10,7 +11,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
@@ -33,10 +34,22 @@ def case_path(name_or_path: str, environ: Mapping[str, str]) -> Path:
         raise UsageError(
             f"{name_or_path!r} is no case name: letters, digits, dot, dash and underscore, or a path with a /"
         )
+    return _cases_home(environ) / name_or_path
+
+
+def case_names(environ: Mapping[str, str]) -> list[str]:
+    """Return the names of the cases in the data home, sorted."""
+    home = _cases_home(environ)
+    with contextlib.suppress(OSError):  # there are none yet, or they are somebody else's
+        return sorted(name for name in os.listdir(home) if (home / name / _MARKER).exists())
+    return []
+
+
+def _cases_home(environ: Mapping[str, str]) -> Path:
     home = environ.get("XDG_DATA_HOME") or os.path.join(
         environ.get("HOME", "/root"), ".local/share"
     )
-    return Path(home) / "fsmount" / "cases" / name_or_path
+    return Path(home) / "fsmount" / "cases"
 
 
 class Case:
@@ -69,13 +82,8 @@ class Case:
         Errors: CaseError when the place is not a case, can't be used, or is of a newer format.
         """
         case = cls(path)
-        try:
+        with case._reported():
             case._open(create=create)
-        except OSError as error:
-            raise CaseError(
-                f"the case directory {path} can't be used: {error.strerror or error};"
-                " check the path, its permissions and the room on its disk"
-            ) from error
         return case
 
     def lock(self, purpose: str) -> "CaseLock":
@@ -91,18 +99,23 @@ class Case:
         return self._lock(path, purpose, "is being collected", "wait for that to end")
 
     def _lock(self, path: Path, purpose: str, state: str, remedy: str) -> "CaseLock":
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(fd, 4096, 0)
-            os.close(fd)
-            raise CaseLockedError(
-                f"case {self.name!r} {state}: {_holder_text(holder)}; {remedy}"
-            ) from None
-        lock = CaseLock(fd)
-        lock.describe(purpose)
-        return lock
+        with self._reported():
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(fd, 4096, 0)
+                os.close(fd)
+                raise CaseLockedError(
+                    f"case {self.name!r} {state}: {_holder_text(holder)}; {remedy}"
+                ) from None
+            lock = CaseLock(fd)
+            try:
+                lock.describe(purpose)
+            except OSError:
+                lock.release()
+                raise
+            return lock
 
     def find_holder(self) -> str | None:
         """Return who holds the case, in words; None when nobody does."""
@@ -131,6 +144,16 @@ class Case:
         """How much room the case's disk has."""
         return shutil.disk_usage(self.path).free
 
+    @contextlib.contextmanager
+    def _reported(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CaseError(
+                f"the case directory {self.path} can't be used: {error.strerror or error};"
+                " check the path, its permissions and the room on its disk"
+            ) from error
+
     def _open(self, *, create: bool) -> None:
         marker = self.path / _MARKER
         if not marker.exists():
@@ -143,7 +166,8 @@ class Case:
 
     def _create(self, marker: Path) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        strangers = [entry for entry in os.listdir(self.path) if entry != "lock"]
+        temporary = marker.with_suffix(".new")  # an attempt on a full disk leaves it behind
+        strangers = [name for name in os.listdir(self.path) if name not in {"lock", temporary.name}]
         if strangers:
             raise CaseError(
                 f"{self.path} is not a case and not empty (it holds {min(strangers)!r});"
@@ -151,7 +175,6 @@ class Case:
             )
         os.chmod(self.path, 0o700)
         document = {"format": FORMAT, "created_at": datetime.now(UTC).isoformat()}
-        temporary = marker.with_suffix(".new")
         temporary.write_text(json.dumps(document) + "\n")
         os.replace(temporary, marker)
 

@@ -17,6 +17,7 @@ from fsmount import logs
 from fsmount.commands import (
     checking,
     collecting,
+    completing,
     demonstration,
     exporting,
     journal,
@@ -26,7 +27,7 @@ from fsmount.commands import (
 )
 from fsmount.errors import FsmountError, UsageError
 from fsmount.notify import ServiceManager
-from fsmount.sources import ENVIRONMENT, PREFIX, SOURCES
+from fsmount.sources import PREFIX, sources_of
 
 _log = logging.getLogger(__name__)
 
@@ -42,16 +43,19 @@ app = App(
     suppress_keyboard_interrupt=False,
 )
 
-app.command(mounting.mount, config=SOURCES)
+_sources = sources_of((mounting.mount, collecting.collect, exporting.export, checking.doctor))
+
+app.command(mounting.mount, config=_sources)
 app.command(mounting.unmount)
-app.command(collecting.collect, config=SOURCES)
+app.command(collecting.collect, config=_sources)
 app.command(listing.files)
 app.command(watching.status)
-app.command(exporting.export, config=ENVIRONMENT)
+app.command(exporting.export, config=_sources)
 app.command(journal.log)
 app.command(checking.verify)
-app.command(checking.doctor, config=ENVIRONMENT)
+app.command(checking.doctor, config=_sources)
 app.command(demonstration.demo)
+app.command(completing.completion_of(app))
 
 
 def main() -> NoReturn:

@@ -11,7 +11,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Collection, Iterable, MutableMapping
+from collections.abc import Collection, Iterable, Mapping, MutableMapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -217,10 +217,13 @@ def find_key(
     return _checked_key(inherited, f"${KEY_VARIABLE}"), []
 
 
-def read_options(path: Path, known: Collection[str]) -> dict[str, object]:
-    """Return the options of a configuration file (TOML): an option's name, with underscores, to its value.
+def read_options(
+    path: Path, known: Collection[str], wanted: Mapping[str, bool]
+) -> dict[str, object]:
+    """Return options from a configuration file (TOML): an option's name, with underscores, to its value.
 
-    Errors: UsageError for a file that can't be read, and for a key that is no option.
+    `known` are all that the file may hold, `wanted` those to return, and which of them take several values.
+    Errors: UsageError for a file that can't be read, for a key that is no option, and for an unfit value.
     """
     try:
         with path.open("rb") as file:
@@ -229,7 +232,13 @@ def read_options(path: Path, known: Collection[str]) -> dict[str, object]:
         raise UsageError(f"--config: {path} can't be read: {error.strerror}") from error
     except ValueError as error:  # not TOML, or not UTF-8
         raise UsageError(f"--config: {path} is not TOML: {error}") from error
-    return {name: _checked_option(path, name, value, known) for name, value in document.items()}
+    for name in document:
+        _check_name(path, name, known)
+    return {
+        name: _checked_option(path, name, value, takes_several=wanted[name])
+        for name, value in document.items()
+        if name in wanted
+    }
 
 
 def read_ids(path: Path) -> tuple[list[str], list[str]]:
@@ -263,17 +272,22 @@ def parse_ids(lines: Iterable[str]) -> tuple[list[str], list[str]]:
     return list(ids), problems
 
 
-def _checked_option(path: Path, name: str, value: object, known: Collection[str]) -> object:
-    """Return the value of one key of the configuration file in the form that the option is parsed from."""
+def _check_name(path: Path, name: str, known: Collection[str]) -> None:
     if name not in known:
         near = difflib.get_close_matches(name.replace("-", "_"), known, n=1, cutoff=0)
         hint = f"; the nearest option is {near[0]}" if near else ""
         raise UsageError(f"--config: {path}: there is no option {name!r}{hint}")
+
+
+def _checked_option(path: Path, name: str, value: object, *, takes_several: bool) -> object:
+    """Return the value of one key of the configuration file in the form that the option is parsed from."""
     if name == "umask" and not isinstance(value, str):
         # TOML's 0o077 is the number 63, whose digits would be taken for octal ones.
         raise UsageError(f'--config: {path}: umask must be text, such as "0077"')
     if name == "deny_programs" and isinstance(value, list):
         return ",".join(map(str, value))
+    if takes_several and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        return value
     if not isinstance(value, str | int | float):  # bool is an int
         raise UsageError(f"--config: {path}: {name} must be one value, not {type(value).__name__}")
     return value

@@ -216,13 +216,26 @@ def _message(path: Path, error: sqlite3.DatabaseError) -> str:
             f"the catalog {path} is damaged ({error}); restore it from a copy, or move it away to begin"
             " a new one: stored content is kept, but has to be acquired again"
         )
-    if code.startswith("SQLITE_FULL"):
-        return f"the disk that holds {path} is full; make room on it"
+    # It needs files beside the database, for reading too, and its words don't tell what keeps it from them.
+    if code.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY")):
+        trouble = _disk_trouble(path.parent)
+        if trouble or code.startswith("SQLITE_FULL"):
+            return f"the disk that holds {path} is {trouble or 'full; make room on it'}"
     if code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
         return f"the catalog {path} can't be written ({error}); check its permissions and its disk"
     if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return f"the catalog {path} is held by another process for too long; try again"
     return f"the catalog {path} can't be used: {error}"
+
+
+def _disk_trouble(directory: Path) -> str | None:
+    with contextlib.suppress(OSError):
+        disk = os.statvfs(directory)
+        if disk.f_flag & os.ST_RDONLY:
+            return "read-only; copy the case to one that is not"
+        if not disk.f_bavail:
+            return "full; make room on it"
+    return None
 
 
 def _create_or_check(connection: sqlite3.Connection, path: Path) -> None:

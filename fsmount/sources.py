@@ -6,6 +6,8 @@ are, and what their values mean, is not decided here.
 
 import inspect
 import os
+from collections.abc import Callable, Collection, Iterable
+from functools import partial
 from pathlib import Path
 
 import cyclopts
@@ -14,9 +16,22 @@ from cyclopts.argument import Argument, ArgumentCollection
 
 from fsmount.config import BASE_URL_VARIABLE, read_options
 
+Command = Callable[..., int]
+Source = Callable[[App, tuple[str, ...], ArgumentCollection], None]
+
 PREFIX = "FSMOUNT_"
 _CONFIG = "--config"
 _BASE_URL = "--base-url"
+
+
+def sources_of(commands: Iterable[Command]) -> tuple[Source, ...]:
+    """Return where the options of these commands come from, the stronger one first.
+
+    They can share one file: what is an option of another one of them is passed over. What is an option of
+    none is an error, because a misspelt limit that is passed over would be believed to hold.
+    """
+    options = frozenset(name for command in commands for name in _options_of(command))
+    return environment, common_base_url, partial(config_file, options - {_key_of(_CONFIG)})
 
 
 def environment(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -25,7 +40,7 @@ def environment(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollec
     A variable that is set to nothing counts as not set, as it is hard to unset one in a service's files.
     """
     for argument in _options(arguments):
-        _fill_from(PREFIX + _key_of(argument).upper(), argument)
+        _fill_from(PREFIX + _key_of(argument.name).upper(), argument)
 
 
 def common_base_url(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
@@ -33,25 +48,24 @@ def common_base_url(_app: App, _commands: tuple[str, ...], arguments: ArgumentCo
     _fill_from(BASE_URL_VARIABLE, arguments[_BASE_URL])
 
 
-def config_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+def config_file(
+    options: Collection[str], app: App, commands: tuple[str, ...], arguments: ArgumentCollection
+) -> None:
     """Fill in from the file that `--config` names; that is known by now, whoever said it.
 
+    `options` are those that the file may hold, for this command and for others.
     Errors: UsageError.
     """
     tokens = arguments[_CONFIG].tokens
     if not tokens:
         return
     path = Path(tokens[-1].value)
-    known = {_key_of(argument) for argument in _options(arguments) if argument.name != _CONFIG}
-    options = read_options(path, known)
-    fill = cyclopts.config.Dict(options, source=str(path), use_commands_as_keys=False)
+    takes_several = {
+        _key_of(argument.name): _takes_several(argument) for argument in _options(arguments)
+    }
+    found = read_options(path, options, takes_several)
+    fill = cyclopts.config.Dict(found, source=str(path), use_commands_as_keys=False)
     fill(app, commands, arguments)
-
-
-# The stronger one first.
-SOURCES = (environment, common_base_url, config_file)
-# For commands whose options are some of a mount's: its configuration file would hold strangers.
-ENVIRONMENT = (environment, common_base_url)
 
 
 def _fill_from(variable: str, argument: Argument) -> None:
@@ -60,10 +74,21 @@ def _fill_from(variable: str, argument: Argument) -> None:
         argument.append(Token(keyword=variable, value=value, source="env"))
 
 
-def _key_of(argument: Argument) -> str:
+def _key_of(option: str) -> str:
     """Return an option's name as it is written in the file."""
-    return argument.name.removeprefix("--").replace("-", "_")
+    return option.removeprefix("--").replace("-", "_")
+
+
+def _takes_several(argument: Argument) -> bool:
+    takes_all_that_follow: bool = argument.token_count()[1]
+    return takes_all_that_follow
 
 
 def _options(arguments: ArgumentCollection) -> ArgumentCollection:
     return arguments.filter_by(kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+def _options_of(command: Command) -> list[str]:
+    """Return the options of a command without looking at their types, which takes a while."""
+    parameters = inspect.signature(command).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from fsmount import config, logs
-from fsmount.commands.options import SERVICE, flag, option
+from fsmount import config as settings_of
+from fsmount import logs
+from fsmount.commands.options import SERVICE, CaseArgument, flag, option
 from fsmount.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _log = logging.getLogger(__name__)
 _FLAG = Parameter(negative="", show_default=False)
 
 
-def verify(case: str, /, *, json: Annotated[bool, _FLAG] = False) -> int:
+def verify(case: CaseArgument, /, *, json: Annotated[bool, _FLAG] = False) -> int:
     """Check all stored content of a case against its recorded hashes: exit 1 when anything differs.
 
     Reads every stored byte, makes no request, and may run beside a mount.
@@ -71,14 +72,15 @@ def _show(report: "Report") -> None:
 
 
 def doctor(
-    case: str | None = None,
+    case: CaseArgument | None = None,
     /,
     *,
-    base_url: Annotated[str, option(SERVICE, "URL")] = config.DEFAULT_BASE_URL,
+    base_url: Annotated[str, option(SERVICE, "URL")] = settings_of.DEFAULT_BASE_URL,
     insecure_http: Annotated[bool, flag(SERVICE)] = False,
     key_file: Annotated[Path | None, option(SERVICE, "FILE")] = None,
     offline: Annotated[bool, flag(SERVICE)] = False,
     json: Annotated[bool, _FLAG] = False,
+    config: Annotated[Path | None, option(SERVICE, "FILE")] = None,  # noqa: ARG001 - see sources
 ) -> int:
     """Check what fsmount needs, and say how to mend what is wrong: exit 1 if there is a problem.
 
@@ -101,15 +103,17 @@ def doctor(
         Make no request.
     json
         Print the findings as JSON.
+    config
+        TOML file with options; those of other commands are passed over.
     """
     from fsmount import diagnosis, display  # noqa: PLC0415 - see above
     from fsmount.case import case_path  # noqa: PLC0415
 
-    url = config.check_base_url(base_url, insecure_http=insecure_http)
+    url = settings_of.check_base_url(base_url, insecure_http=insecure_http)
     findings = [*diagnosis.of_machine()]
     key = None
     try:
-        key, warnings = config.find_key(key_file, os.environ, offline=offline)
+        key, warnings = settings_of.find_key(key_file, os.environ, offline=offline)
     except UsageError as error:
         findings.append(diagnosis.Finding("problem", "key", str(error)))
     else:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from fsmount import collect_settings as wishes
 from fsmount import config as settings_of
 from fsmount import logs
-from fsmount.commands.options import LIMITS, OUTPUT, SERVICE, WISH, flag, option
+from fsmount.commands.options import LIMITS, OUTPUT, SERVICE, WISH, CaseArgument, flag, option
 from fsmount.errors import UsageError
 
 _log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ def _several(metavar: str) -> Parameter:
 
 
 def collect(
-    case: str,
+    case: CaseArgument,
     /,
     *,
     user: Annotated[tuple[str, ...], _several("ID|EMAIL")] = (),
@@ -88,7 +88,7 @@ def collect(
     verbose
         Same as --log-level debug.
     config
-        TOML file with options.
+        TOML file with options; those of other commands are passed over.
     """
     key, warnings = settings_of.find_key(key_file, os.environ)
     if key is None:

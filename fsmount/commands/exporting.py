@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from fsmount import config, logs
-from fsmount.commands.options import LIMITS, OUTPUT, SERVICE, flag, option
+from fsmount import config as settings_of
+from fsmount import logs
+from fsmount.commands.options import LIMITS, OUTPUT, SERVICE, CaseArgument, flag, option
 from fsmount.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,18 +22,19 @@ _SHOWN_MISSING = 20  # on the screen; all of them are in the export
 
 
 def export(
-    case: str,
+    case: CaseArgument,
     directory: Path,
     /,
     *,
     format: Annotated[Literal["bagit", "hashdeep", "dfxml"], Parameter(show_choices=True)],  # noqa: A002 - the option's name
-    base_url: Annotated[str, option(SERVICE, "URL")] = config.DEFAULT_BASE_URL,
+    base_url: Annotated[str, option(SERVICE, "URL")] = settings_of.DEFAULT_BASE_URL,
     insecure_http: Annotated[bool, flag(SERVICE)] = False,
     key_file: Annotated[Path | None, option(SERVICE, "FILE")] = None,
     offline: Annotated[bool, flag(SERVICE)] = False,
     max_rpm: Annotated[int, option(LIMITS, "N")] = 300,
     cache_size: Annotated[str, option(LIMITS, "SIZE")] = "10GiB",
     json: Annotated[bool, flag(OUTPUT)] = False,
+    config: Annotated[Path | None, option(OUTPUT, "FILE")] = None,  # noqa: ARG001 - see sources
 ) -> int:
     """Export the files of a case, each verified: exit 1 if any is missing, with the reason.
 
@@ -61,6 +63,8 @@ def export(
         Bound on stored content; what was fetched beyond it is not kept after it was exported.
     json
         Print the outcome as JSON.
+    config
+        TOML file with options; those of other commands are passed over.
     """
     from fsmount import display  # noqa: PLC0415 - --help must not wait for SQLite
     from fsmount.acquisition import Access  # noqa: PLC0415
@@ -68,15 +72,15 @@ def export(
     from fsmount.export import export as run  # noqa: PLC0415
     from fsmount.inventory import Inventory  # noqa: PLC0415
 
-    key, warnings = config.find_key(key_file, os.environ, offline=offline)
+    key, warnings = settings_of.find_key(key_file, os.environ, offline=offline)
     level: logs.LogLevel = "debug" if _log.isEnabledFor(logging.DEBUG) else "warning"
     logs.configure("text", level, secret=key.reveal() if key else None)
     for warning in warnings:
         _log.warning("%s", warning)
-    url = config.check_base_url(base_url, insecure_http=insecure_http)
+    url = settings_of.check_base_url(base_url, insecure_http=insecure_http)
     if max_rpm < 1:
         raise UsageError("--max-rpm must be at least 1")
-    cache_bytes = config.parse_size(cache_size, "--cache-size")
+    cache_bytes = settings_of.parse_size(cache_size, "--cache-size")
     opened = Case.open(case_path(case, os.environ), create=False)
     with Inventory(opened.catalog_path) as inventory:
         counts = inventory.counts()

@@ -7,9 +7,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from fsmount.commands.options import CaseArgument
+from fsmount.errors import CaseError
+
 
 def log(
-    case: str,
+    case: CaseArgument,
     /,
     *,
     check: Annotated[bool, Parameter(negative="", show_default=False)] = False,
@@ -27,6 +30,8 @@ def log(
     from fsmount.case import Case, case_path  # noqa: PLC0415 - see above
 
     path = Case.open(case_path(case, os.environ), create=False).custody_path
+    if not path.exists():
+        raise CaseError(f"the case has no custody log yet ({path}); mount or collect files first")
     if not check:
         # Byte for byte, so that a copy of the output proves its chain too.
         with path.open("rb") as lines:

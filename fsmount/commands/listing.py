@@ -7,7 +7,7 @@ from typing import Annotated
 from cyclopts import Group, Parameter
 
 from fsmount.collect_settings import parse_since
-from fsmount.commands.options import option
+from fsmount.commands.options import CaseArgument, option
 from fsmount.config import parse_size
 from fsmount.errors import UsageError
 
@@ -16,7 +16,7 @@ _FORM = Group("Output", sort_key=1)
 
 
 def files(
-    case: str,
+    case: CaseArgument,
     /,
     *,
     user: Annotated[str | None, option(_WHICH, "ID|EMAIL")] = None,

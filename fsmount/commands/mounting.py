@@ -9,13 +9,22 @@ from cyclopts import Parameter
 
 from fsmount import config as settings_of
 from fsmount import logs
-from fsmount.commands.options import ACCESS, GUARDS, LIMITS, OUTPUT, SERVICE, flag, option
+from fsmount.commands.options import (
+    ACCESS,
+    GUARDS,
+    LIMITS,
+    OUTPUT,
+    SERVICE,
+    CaseArgument,
+    flag,
+    option,
+)
 
 _log = logging.getLogger(__name__)
 
 
 def mount(
-    case: str,
+    case: CaseArgument,
     mountpoint: Path,
     /,
     *,
@@ -99,7 +108,7 @@ def mount(
     verbose
         Same as --log-level debug.
     config
-        TOML file with options.
+        TOML file with options; those of other commands are passed over.
     """
     key, warnings = settings_of.find_key(key_file, os.environ, offline=offline)
     logs.configure(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fsmount.case import FORMAT, Case, case_path
+from fsmount.case import FORMAT, Case, case_names, case_path
 from fsmount.errors import CaseError, CaseLockedError, UsageError
 
 
@@ -36,6 +36,24 @@ def test_odd_names_are_refused(name):
     """A name is one plain word."""
     with pytest.raises(UsageError):
         case_path(name, {"HOME": "/h"})
+
+
+def test_an_attempt_on_a_full_disk_stands_in_nobodys_way(tmp_path: Path):
+    """What it left behind is no stranger's."""
+    (tmp_path / "case").mkdir()
+    (tmp_path / "case" / "case.new").touch()
+    Case.open(tmp_path / "case")
+    assert {"case.json", "content", "spool"} == set(os.listdir(tmp_path / "case"))
+
+
+def test_cases_are_named_for_completion(tmp_path: Path):
+    """Only what is a case in the data home, in order; without a data home, none."""
+    environ = {"XDG_DATA_HOME": str(tmp_path)}
+    assert [] == case_names(environ)
+    for name in ("b", "a"):
+        Case.open(case_path(name, environ))
+    case_path("stranger", environ).mkdir()
+    assert ["a", "b"] == case_names(environ)
 
 
 def test_a_case_is_made_on_first_use_and_opened_again(tmp_path):

@@ -16,6 +16,7 @@ import fsmount
 from fsmount import config
 from fsmount.case import Case
 from fsmount.cli import run_command
+from fsmount.collect_settings import CollectSettings
 from fsmount.config import KEY_VARIABLE, MountSettings
 from fsmount.custody import CustodyLog
 from fsmount.errors import CaseLockedError, UsageError
@@ -207,6 +208,52 @@ def test_the_file_may_be_named_in_the_environment(
     settings = mounts.settings
     assert (4096, True) == (settings.verified_open_bytes, settings.allow_delete)
     assert frozenset({"rg", "grep"}) == settings.deny_programs
+
+
+def test_commands_share_one_file(
+    mounts: Mounts,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    case: Case,
+    capsys: pytest.CaptureFixture[str],
+):
+    """What is an option of another command is passed over; each takes what is its own."""
+    file = tmp_path / "fsmount.toml"
+    text = (
+        'timeout = 5\nuser = ["a@example.com", "b@example.com"]\nformat = "dfxml"\noffline = true\n'
+    )
+    file.write_text(text)
+    assert 0 == mount("--config", str(file))
+    assert (5.0, True) == (mounts.settings.timeout_s, mounts.settings.offline)
+    collected: list[CollectSettings] = []
+    module = ModuleType("fsmount.gathering")
+    module.run = collected.append  # type: ignore[attr-defined]  # what the command line calls
+    monkeypatch.setitem(sys.modules, "fsmount.gathering", module)
+    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    assert 0 == run_command(["collect", "c", "--config", str(file)])
+    assert [("a@example.com", "b@example.com")] == [settings.users for settings in collected]
+    capsys.readouterr()
+    assert 1 == run_command(["export", str(case.path), str(tmp_path), "--config", str(file)])
+    assert "the case has no catalog yet" in only_line(
+        capsys
+    )  # which is looked for after the options
+    run_command(["doctor", "--config", str(file)])  # what it finds is the machine's
+
+
+@pytest.mark.parametrize(
+    "command", [["mount", "c", "/mnt"], ["collect", "c"], ["export", "c", "d"], ["doctor"]]
+)
+def test_what_no_command_knows_is_no_option(
+    mounts: Mounts, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+):
+    """The nearest name may be another command's; --config can't name a further file."""
+    file = tmp_path / "fsmount.toml"
+    for key, near in (("formad", "format"), ("time_out", "timeout"), ("confik", "")):
+        file.write_text(f'{key} = "x"')
+        assert 2 == run_command([*command, "--config", str(file)])
+        line = only_line(capsys)
+        assert f"there is no option '{key}'; the nearest option is {near}" in line
+        assert "nearest option is config" not in line
 
 
 @pytest.mark.parametrize(
@@ -439,9 +486,30 @@ def test_asking_for_a_log_makes_no_case(tmp_path: Path, capsys: pytest.CaptureFi
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("options", [[], ["--check"]])
+def test_a_case_without_a_log_is_told_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+):
+    """Nothing is wrong with its disk."""
+    Case.open(tmp_path / "case")
+    assert 1 == run_command(["log", str(tmp_path / "case"), *options])
+    assert "no custody log yet" in only_line(capsys)
+
+
 @pytest.mark.parametrize(
     "command",
-    [[], ["mount"], ["unmount"], ["export"], ["status"], ["verify"], ["doctor"], ["log"], ["demo"]],
+    [
+        [],
+        ["mount"],
+        ["unmount"],
+        ["export"],
+        ["status"],
+        ["verify"],
+        ["doctor"],
+        ["log"],
+        ["demo"],
+        ["completion"],
+    ],
 )
 def test_help_is_0(command: list[str], capsys: pytest.CaptureFixture[str]):
     """Every command explains itself on stdout."""

@@ -13,7 +13,9 @@ from fsmount.errors import UsageError
 
 KEY = "sk-ant-api01-not-a-real-key"
 ID = "claude_file_01AbCdEf"
-KNOWN = {"max_rpm", "key_file", "umask", "deny_programs", "offline", "timeout"}
+OPTIONS = ("max_rpm", "key_file", "umask", "deny_programs", "offline", "timeout")
+WANTED = dict.fromkeys(OPTIONS, False) | {"user": True}
+KNOWN = {*WANTED, "cache_size"}
 
 
 def settings(**changes: object) -> MountSettings:
@@ -376,7 +378,7 @@ class TestOptionsFile:
     def read(self, tmp_path: Path, text: str) -> dict[str, object]:
         path = tmp_path / "fsmount.toml"
         path.write_text(text)
-        return config.read_options(path, KNOWN)
+        return config.read_options(path, KNOWN, WANTED)
 
     def test_values_keep_their_types(self, tmp_path: Path):
         """Text, numbers and truth values come as TOML has them."""
@@ -389,9 +391,20 @@ class TestOptionsFile:
         found = self.read(tmp_path, 'deny_programs = ["rg", "grep"]')
         assert {"deny_programs": "rg,grep"} == found
 
+    def test_options_of_other_commands_are_passed_over(self, tmp_path: Path):
+        """Whatever their values are: it is for those commands to judge them."""
+        assert {"max_rpm": 60} == self.read(tmp_path, "max_rpm = 60\ncache_size = [1, {}]")
+
+    def test_an_option_that_may_be_given_several_times_may_be_a_list(self, tmp_path: Path):
+        """One value needs no list."""
+        assert {"user": ["a", "b"]} == self.read(tmp_path, 'user = ["a", "b"]')
+        assert {"user": "a"} == self.read(tmp_path, 'user = "a"')
+
     @pytest.mark.parametrize(
         ("text", "said"),
         [
+            ("cache_sise = 1", "'cache_sise'; the nearest option is cache_size"),
+            ("user = [1]", "user must be one value"),
             ("max_rmp = 1", "'max_rmp'; the nearest option is max_rpm"),
             ("max-rpm = 1", "'max-rpm'; the nearest option is max_rpm"),
             ('key = "k"', "'key'; the nearest option is key_file"),
@@ -415,4 +428,4 @@ class TestOptionsFile:
         (tmp_path / "binary").write_bytes(b"\xff\xfe")
         for name in ("none", ".", "binary"):
             with pytest.raises(UsageError, match="--config"):
-                config.read_options(tmp_path / name, KNOWN)
+                config.read_options(tmp_path / name, KNOWN, WANTED)
