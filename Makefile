@@ -49,11 +49,11 @@ install-systemd:  ## Put units and mount(8)'s helper in place (PREFIX=/usr/local
 	@scripts/install-systemd
 
 man: setup  ## Write the manual pages again, from what --help shows
-	$(BIN)/python -m fsmount.manual man
+	$(BIN)/python -m fsmount.manual fsmount/man
 
 install-man:  ## Put the manual pages in place (PREFIX=/usr/local, DESTDIR=)
-	install -D -m 644 -t $(DESTDIR)$(or $(PREFIX),/usr/local)/share/man/man1 man/fsmount.1
-	install -D -m 644 -t $(DESTDIR)$(or $(PREFIX),/usr/local)/share/man/man8 man/mount.fsmount.8
+	install -D -m 644 -t $(DESTDIR)$(or $(PREFIX),/usr/local)/share/man/man1 fsmount/man/fsmount.1
+	install -D -m 644 -t $(DESTDIR)$(or $(PREFIX),/usr/local)/share/man/man8 fsmount/man/mount.fsmount.8
 
 dist: setup  ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m hatchling build -d dist

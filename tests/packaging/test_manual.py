@@ -13,7 +13,7 @@ import pytest
 from fsmount import fstab, manual, roff
 from fsmount.cli import run_command
 
-MAN = Path(__file__).parents[2] / "man"
+MAN = Path(__file__).parents[2] / "fsmount" / "man"
 _OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 
 

@@ -42,7 +42,7 @@ def test_the_source_distribution_can_be_worked_with(built: Path):
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {
         "Makefile",
-        "man/fsmount.1",
+        "fsmount/man/fsmount.1",
         "requirements.lock",
         "scripts/setup",
         "scripts/test-tools",
