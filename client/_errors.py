@@ -79,7 +79,7 @@ class InternalServerError(APIError):
 
 
 class ServiceUnavailableError(APIError):
-    """502, 503 or 504: the server can't be reached behind its front."""
+    """502, 503, 504, or from 520 on: the server can't be reached behind its front."""
 
 
 class OverloadedError(APIError):

@@ -51,7 +51,7 @@ class Chat:
         return cls(
             id=fields.required_text("id"),
             name=fields.text("name"),
-            created_at=fields.time("created_at"),
+            created_at=fields.told_time("created_at"),
             updated_at=fields.text("updated_at"),
             is_deleted=fields.text("deleted_at") is not None,
             organization_uuid=fields.text("organization_uuid"),
@@ -147,7 +147,7 @@ def mentions_of(message: object) -> Iterator[Mention]:
         entries = fields.raw.get(name)
         if not entries:
             continue
-        at = fields.time("created_at")
+        at = fields.told_time("created_at")
         for entry in _list(entries, f"message {fields.required_text('id')}", name):
             named = Fields(entry, f"{name} entry")
             yield Mention(
@@ -167,7 +167,9 @@ def attachment_of(entry: object) -> Mention | None:
         return None
     # What makes it an entry of this list is no part of the file's record.
     record = {name: value for name, value in fields.raw.items() if name != "type"}
-    return Mention(Family.FILE, fields.required_text("id"), record, at=fields.time("created_at"))
+    return Mention(
+        Family.FILE, fields.required_text("id"), record, at=fields.told_time("created_at")
+    )
 
 
 def _person_of(fields: Fields) -> Fields | None:

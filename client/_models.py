@@ -188,6 +188,13 @@ class Fields:
         except (ValueError, OverflowError) as error:
             raise self._refusal(name, "no time") from error
 
+    def told_time(self, name: str) -> datetime | None:
+        """Return a time where it is one, else None: for lists, where an odd date must not hide an entry."""
+        try:
+            return self.time(name)
+        except InvalidResponseError:
+            return None
+
     def others(self, kind: type) -> Mapping[str, object]:
         """Return the fields that a class does not list."""
         known = {field.name for field in dataclasses.fields(kind)} - {"extra", "raw"}

@@ -125,7 +125,9 @@ def error_of(
 ) -> errors.APIError:
     """Return the error that an answer without success stands for."""
     error_type, message = _error_fields(body)
-    kind = _ERROR_OF.get(status, errors.APIError)
+    # Fronts have numbers of their own for a service that they can't reach (520 to 527, 530).
+    default = errors.ServiceUnavailableError if status >= 520 else errors.APIError
+    kind = _ERROR_OF.get(status, default)
     error = kind(status, error_type, message, request_id_of(headers), about=request.about)
     error.is_final = headers.get("x-should-retry", "").strip().lower() == "false"
     error.retry_after_s = number(headers.get("retry-after"))

@@ -66,7 +66,9 @@ async def open_filesystem(
         catalog = stack.enter_context(
             closing(Catalog(case.catalog_path, shows_kept=settings.offline))
         )
-        folders = stack.enter_context(closing(Folders(case.catalog_path)))
+        folders = stack.enter_context(
+            closing(Folders(case.catalog_path, shows_kept=settings.offline))
+        )
         store = stack.enter_context(closing(ContentStore(case.catalog_path, case.content_dir)))
         journal.append("mounted", _facts(settings))
         _clean_up_after_crash(case, store, journal)

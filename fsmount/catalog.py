@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 import trio
 
 import client
-from fsmount.database import connect, reported, transaction
+from fsmount.database import connect, reported, shown_files, transaction
 from fsmount.errors import CaseError
 from fsmount.foresight import Order, Place
 from fsmount.objects import Record, State, Told, content_name_of, has_content, id_of, record_of
@@ -26,7 +26,6 @@ from fsmount.tree import mtime_ns_of
 
 _BATCH_ROWS = 10_000
 
-_IS_LIVE = "state = 1"
 _ORDERS = {
     Order.LISTED: ("number", ""),
     Order.SORTED: ("claude_file_id", ""),
@@ -88,7 +87,7 @@ class Catalog:
 
     def __init__(self, path: Path, *, shows_kept: bool = False) -> None:
         self._path = path
-        is_shown = _IS_KEPT if shows_kept else _IS_LIVE
+        is_shown = shown_files("file", shows_kept=shows_kept)
         columns = f"number, claude_file_id, record, told, content_name, mtime_ns, state, {is_shown}"
         # Put together from the constants above alone.
         self._by_id = f"SELECT {columns} FROM file WHERE claude_file_id = ?"  # noqa: S608

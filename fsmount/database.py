@@ -169,6 +169,20 @@ def connect_reading(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def shown_files(table: str, *, shows_kept: bool) -> str:
+    """Return the condition for files that are shown, on the rows of table `file` under some name.
+
+    With `shows_kept`, also those that are gone from the service but kept in the case: without the service
+    there is nobody to ask.
+    """
+    if not shows_kept:
+        return f"{table}.state = 1"
+    return (
+        f"({table}.state = 1 OR {table}.state = 2 AND EXISTS (SELECT 1 FROM content kept WHERE"  # noqa: S608
+        f" kept.claude_file_id = {table}.claude_file_id AND kept.is_stored AND kept.verified = 'yes'))"
+    )
+
+
 def _open_reading(path: Path) -> sqlite3.Connection:
     with reported(path):
         address = f"file:{quote(os.fspath(path))}?mode=ro"

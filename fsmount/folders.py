@@ -8,20 +8,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from fsmount.database import connect, reported
+from fsmount.database import connect, reported, shown_files
 from fsmount.names import told_apart
-from fsmount.objects import State
 
 Group = Literal["person", "project"]
 
 # `has_files` says that a chat names files at all, and is indexed; what has none that are shown is not there.
 _CHAT_IS_SHOWN = (
     "has_files AND EXISTS (SELECT 1 FROM origin o JOIN file f ON f.number = o.file"
-    " WHERE o.chat = c.number AND f.state = 1)"
+    " WHERE o.chat = c.number AND $SHOWN)"
 )
 _HAS_ATTACHMENT = (
     "EXISTS (SELECT 1 FROM attachment a JOIN file f ON f.number = a.file"
-    " WHERE f.state = 1 AND a.project = "
+    " WHERE $SHOWN AND a.project = "
 )
 _GROUPS: dict[Group, str] = {
     "person": (
@@ -37,7 +36,7 @@ _GROUPS: dict[Group, str] = {
 _CHATS = f"SELECT number, view_name, created_at FROM chat c WHERE {_CHAT_IS_SHOWN} AND"  # noqa: S608
 # A link leads to the content, or where there is none, or nobody knows yet, to the directory.
 _FILE = (
-    "f.number, f.claude_file_id, f.content_name, f.state, f.told >= 2 AND"
+    "f.number, f.claude_file_id, f.content_name, $SHOWN, f.told >= 2 AND"
     " (json_extract(f.record, '$.mime_type') IS NOT NULL OR f.claude_file_id GLOB 'claude_artifact_*')"
 )
 # In the order of time: what comes later never takes the plain name from what was there before.
@@ -80,14 +79,16 @@ class Target:
 
 
 class Folders:
-    """The open folders of a case.
+    """The open folders of a case; with `shows_kept`, as in `Catalog`.
 
     Errors of every method: CaseError when the database can't be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, shows_kept: bool = False) -> None:
         self._path = path
+        self._shown = shown_files("f", shows_kept=shows_kept)
         self._db = connect(path)
+        self._last: tuple[object, list[Link]] = (None, [])
 
     def close(self) -> None:
         """Close the database."""
@@ -128,11 +129,11 @@ class Folders:
 
     def files_of_chat(self, number: int) -> list[Link]:
         """Return the files that a chat names, in the order of time; names are unique and stay."""
-        return _links(self._rows(_FILES_OF_CHAT + _IN_ORDER, number))
+        return self._links(_FILES_OF_CHAT, number)
 
     def files_of_project(self, number: int) -> list[Link]:
         """Return the files that are attached to a project, likewise."""
-        return _links(self._rows(_FILES_OF_PROJECT + _IN_ORDER, number))
+        return self._links(_FILES_OF_PROJECT, number)
 
     def file_of_chat(self, number: int, file: int) -> Target | None:
         """Return one file that a chat names, without looking at the others; None when it is not shown."""
@@ -146,7 +147,14 @@ class Folders:
 
     def _rows(self, query: str, *values: object) -> list[tuple]:  # type: ignore[type-arg]  # rows of all shapes
         with reported(self._path):
-            return self._db.execute(query, values).fetchall()
+            return self._db.execute(query.replace("$SHOWN", self._shown), values).fetchall()
+
+    def _links(self, query: str, number: int) -> list[Link]:
+        """Return named links, those of last time while nothing has changed: each look-up wants them all."""
+        key = (query, number, self._rows("PRAGMA data_version"))
+        if key != self._last[0]:
+            self._last = key, _links(self._rows(query + _IN_ORDER, number))
+        return self._last[1]
 
 
 def _chat(row: tuple[int, bytes, str | None]) -> Folder:
@@ -174,8 +182,8 @@ def _links(rows: list[_FileRow]) -> list[Link]:
 
 
 def _target(rows: list[_FileRow]) -> Target | None:
-    for _, claude_file_id, content_name, state, has_content, at in rows:
-        if state == State.LIVE:
+    for _, claude_file_id, content_name, is_shown, has_content, at in rows:
+        if is_shown:
             inside = b"/" + content_name if content_name and has_content else b""
             return Target(claude_file_id.encode() + inside, (at or 0) * 1000)
     return None

@@ -199,6 +199,7 @@ def test_a_file_that_is_gone_disappears_and_what_is_kept_stays_readable_offline(
     with mount(None, "--offline") as mounted:
         assert {kept} == {kept, lost, deleted} & set(os.listdir(mounted.path))
         assert (mounted.path / kept / "a.txt").read_bytes().startswith(BODY)
+        assert [link for link, target in links_below(mounted.path).items() if kept in target]
     assert ["gone", "gone", "deleted"] == [states(case)[key] for key in (kept, lost, deleted)]
 
 

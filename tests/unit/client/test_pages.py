@@ -226,7 +226,6 @@ NO_ENTRIES: list[object] = [None, "text", [], {}, {"id": 1}]
 WRONG_ENTRIES: list[tuple[Step, object]] = [
     *((step, entry) for step in EVERY_STEP for entry in NO_ENTRIES),
     (CHATS, {"id": ""}),
-    (CHATS, {"id": "c1", "created_at": "yesterday"}),
     (CHATS, {"id": "c1", "user": "a person"}),
     (CHATS, {"id": "c1", "user": {"id": 7}}),
     (CHATS, {"id": "c1", "name": 7}),
@@ -235,7 +234,6 @@ WRONG_ENTRIES: list[tuple[Step, object]] = [
     (MESSAGES, message(files=[None])),
     (MESSAGES, message(artifacts=[{"id": "claude_artifact_1"}])),
     (MESSAGES, message(files=[{"id": "f"}], role=1)),
-    (MESSAGES, message(files=[{"id": "f"}], created_at="yesterday")),
     (ATTACHMENTS, {"id": "claude_file_1"}),
     (ATTACHMENTS, {"type": "project_file"}),
 ]
@@ -271,3 +269,15 @@ def test_messages_of_another_chat_are_refused():
     """What was asked for has to be what came."""
     with pytest.raises(client.InvalidResponseError, match="is about 'c2'"):
         page(MESSAGES, answer_to(MESSAGES, id="c2"))
+
+
+@pytest.mark.parametrize("odd", ["yesterday", "", "2026-13-01T00:00:00Z", None])
+def test_an_odd_date_hides_no_entry(odd):
+    """What is no time is not known; the chat, or the file, is there all the same."""
+    (chat,) = page(CHATS, answer_to(CHATS, {"id": "c1", "created_at": odd})).entries
+    told = answer_to(MESSAGES, message(files=[{"id": "f"}], created_at=odd))
+    (mention,) = page(MESSAGES, told).entries
+    assert isinstance(chat, client.Chat)
+    assert isinstance(mention, client.Mention)
+    assert ("c1", None) == (chat.id, chat.created_at)
+    assert ("f", None) == (mention.id, mention.at)
