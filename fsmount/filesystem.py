@@ -125,16 +125,17 @@ class Filesystem:
 
     async def lookup(self, parent: Inode, name: bytes, caller: Caller) -> Attributes | Absent:
         """Find one name; a name that can't exist costs nothing and is remembered by the kernel."""
-        del caller
         if parent == ROOT:
             return await self._lookup_in_root(name)
         if parent == HIDDEN_DIR:
             return self._status_attributes() if name == STATUS_NAME else Absent(ABSENT_S)
         if (node := view_node(parent)) and self._views:
             return self._views.lookup(node, name)
-        return await self._lookup_of_file(parent, name)
+        return await self._lookup_of_file(parent, name, caller)
 
-    async def _lookup_of_file(self, parent: Inode, name: bytes) -> Attributes | Absent:
+    async def _lookup_of_file(
+        self, parent: Inode, name: bytes, caller: Caller
+    ) -> Attributes | Absent:
         number, kind = split(parent)
         if kind is not Kind.DIRECTORY:
             raise NotADirectoryHereError(f"inode {parent} is not a directory")
@@ -142,16 +143,15 @@ class Filesystem:
             b"."
         ):  # no content name begins with a dot, so no record is needed to know
             return Absent(ABSENT_S)
-        entry = await self._entries.with_record(self._entries.get(number))
+        entry = await self._with_record(self._entries.get(number), caller)
         if name == META_NAME and self._entries.has_name(entry, name):
             return self._view.meta(entry)
         if name == entry.content_name and entry.has_content and self._entries.has_name(entry, name):
-            return await self._entries.content_attributes(entry)
+            return await self._content_attributes(entry, caller)
         return Absent(ABSENT_S)
 
     async def getattr(self, inode: Inode, caller: Caller | None) -> Attributes:
         """Return the attributes of a node that the kernel knows."""
-        del caller
         if inode in (ROOT, HIDDEN_DIR):
             return self._fixed_directory(inode)
         if inode == STATUS:
@@ -162,11 +162,11 @@ class Filesystem:
         entry = self._entries.get(number)
         if kind is Kind.DIRECTORY:
             return self._view.directory(entry)
-        entry = await self._entries.with_record(entry)
+        entry = await self._with_record(entry, caller)
         return (
             self._view.meta(entry)
             if kind is Kind.META
-            else await self._entries.content_attributes(entry)
+            else await self._content_attributes(entry, caller)
         )
 
     def readlink(self, inode: Inode) -> bytes:
@@ -196,8 +196,7 @@ class Filesystem:
 
     async def opendir(self, inode: Inode, caller: Caller) -> Handle:
         """Open a directory; one of a file is listed as it is now, the root as it is when read."""
-        del caller
-        return self._directories.open((inode, await self._directory(inode)))
+        return self._directories.open((inode, await self._directory(inode, caller)))
 
     def readdir(self, handle: Handle, start: int) -> Iterator[DirEntry]:
         """Yield the entries after position `start`; positions stay valid while files come and go."""
@@ -208,7 +207,7 @@ class Filesystem:
         """Return which directory is open: its own entry in its listing."""
         return self._directories.get(handle)[0]
 
-    async def _directory(self, inode: Inode) -> _Directory:
+    async def _directory(self, inode: Inode, caller: Caller) -> _Directory:
         if inode == ROOT:
             return self._entries_of_root
         if (node := view_node(inode)) and self._views:
@@ -219,9 +218,8 @@ class Filesystem:
             number, kind = split(inode)
             if kind is not Kind.DIRECTORY:
                 raise NotADirectoryHereError(f"inode {inode} is not a directory")
-            entries = list(
-                self._entries_of(await self._entries.with_record(self._entries.get(number)))
-            )
+            entry = await self._with_record(self._entries.get(number), caller)
+            entries = list(self._entries_of(entry))
         return lambda start: (entry for entry in entries if entry.next_id > start)
 
     def releasedir(self, handle: Handle) -> None:
@@ -262,12 +260,13 @@ class Filesystem:
             opened_bytes = _OpenBytes(self._status_bytes())
             return Opened(self._files.open(opened_bytes), keep_cache=False)
         number, kind = split(inode)
-        entry = await self._entries.with_record(self._entries.get(number))
+        entry = await self._with_record(self._entries.get(number), caller)
         if kind is Kind.META:
             opened = _OpenBytes(self._view.meta_bytes(entry))
             return Opened(self._files.open(opened), keep_cache=False)
         self.counters.opens += 1
-        self._refuse_denied_program(entry, caller)
+        if not self._contents.is_stored(entry.claude_file_id):
+            self._refuse_denied_program(entry, caller)
         content = await self._entries.open_content(entry)
         if self._rules.allow_delete:
             self._readers.note(number, caller)
@@ -389,14 +388,25 @@ class Filesystem:
         entry = await self._entries.named(name)
         return self._view.directory(entry) if entry else Absent(ABSENT_S)
 
-    def _refuse_denied_program(self, entry: Entry, caller: Caller) -> None:
-        if not self._rules.deny_programs or self._contents.is_stored(entry.claude_file_id):
+    async def _with_record(self, entry: Entry, caller: Caller | None) -> Entry:
+        if not entry.is_settled:
+            self._refuse_denied_program(entry, caller)
+        return await self._entries.with_record(entry)
+
+    async def _content_attributes(self, entry: Entry, caller: Caller | None) -> Attributes:
+        if self._view.size_bytes(entry) is None:
+            self._refuse_denied_program(entry, caller)
+        return await self._entries.content_attributes(entry)
+
+    def _refuse_denied_program(self, entry: Entry, caller: Caller | None) -> None:
+        """Refuse what costs a request to the programs that may cause none."""
+        if not self._rules.deny_programs or caller is None:
             return
         program = program_of(caller.tid)
         if program.matches(self._rules.deny_programs):
-            self.counters.denied_opens += 1
+            self.counters.denied += 1
             raise AccessRefusedError(
-                f"{entry.claude_file_id}: {program.comm} may not pull content that is not stored"
+                f"{entry.claude_file_id}: {program.comm} may not pull what is not stored"
             )
 
     def _known_node(self, inode: Inode) -> tuple[Entry, Kind]:

@@ -11,12 +11,13 @@ import trio
 
 import client
 from fsmount.answers import Absent, Rules, Stale
-from fsmount.callers import Caller
+from fsmount.callers import Caller, program_of
 from fsmount.catalog import Catalog
 from fsmount.content import Contents
 from fsmount.deletion import Deleter, Readers
 from fsmount.errors import (
     AbsentError,
+    AccessRefusedError,
     NoAttributeError,
     NotADirectoryHereError,
     NotEmptyError,
@@ -289,6 +290,38 @@ async def test_small_files_are_whole_before_they_are_open(tmp_path):
         opened = await w.fs.open(inode_of(1, Kind.CONTENT), os.O_RDONLY, ME)
         assert 0 == len(w.files.requests)
         assert BODY == await w.fs.read(opened.handle, 0, 100)
+
+
+async def test_a_denied_program_causes_no_request_at_all(tmp_path):
+    """Neither for a record, nor for a size that only the content tells, nor for content; others may."""
+    me = frozenset({program_of(ME.tid).comm})
+    records = {A: record(A, size_bytes=None)}
+    content = inode_of(1, Kind.CONTENT)
+    async with world(tmp_path, A, rules=Rules(deny_programs=me), records=records) as w:
+        directory = (await w.entry(A)).inode
+        for look in (
+            lambda: w.fs.opendir(directory, ME),
+            lambda: w.fs.lookup(directory, b"a.txt", ME),
+            lambda: w.fs.open(content, os.O_RDONLY, ME),
+        ):
+            with pytest.raises(AccessRefusedError):
+                await look()
+        assert [] == w.files.asked
+        await w.fs.opendir(directory, OTHER)
+        await w.fs.opendir(directory, ME)
+        for look in (
+            lambda: w.fs.lookup(directory, b"a.txt", ME),
+            lambda: w.fs.getattr(content, ME),
+            lambda: w.fs.open(content, os.O_RDONLY, ME),
+        ):
+            with pytest.raises(AccessRefusedError):
+                await look()
+        assert ([A], []) == (w.files.asked, w.files.requests)
+        assert 6 == w.fs.counters.denied
+        await w.fs.open(content, os.O_RDONLY, OTHER)
+        assert len(BODY) == (await w.fs.getattr(content, ME)).size_bytes
+        await w.fs.open(content, os.O_RDONLY, ME)
+        assert (1, 6) == (len(w.files.requests), w.fs.counters.denied)
 
 
 async def test_attributes_are_there_for_the_right_nodes(tmp_path):
