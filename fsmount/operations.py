@@ -263,7 +263,9 @@ class Operations(pyfuse3.Operations):
     def _entry(self, attributes: Attributes) -> EntryAttributes:
         entry = EntryAttributes()
         entry.st_ino = InodeT(attributes.inode)
-        entry.st_mode = ModeT(attributes.mode & ~self._owner.umask)
+        # Links have no permissions of their own; others than 0777 would find their way into archives.
+        masked = 0 if stat.S_ISLNK(attributes.mode) else self._owner.umask
+        entry.st_mode = ModeT(attributes.mode & ~masked)
         entry.st_nlink = attributes.nlink
         entry.st_uid = self._owner.uid
         entry.st_gid = self._owner.gid

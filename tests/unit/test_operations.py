@@ -18,13 +18,14 @@ from fsmount.boundary import Boundary
 from fsmount.filesystem import Filesystem
 from fsmount.inodes import Handle, Inode
 from fsmount.operations import Operations, Owner
-from fsmount.tree import directory_attributes, file_attributes
+from fsmount.tree import directory_attributes, file_attributes, link_attributes
 
 CTX = pyfuse3.RequestContext()
 TOKEN = cast("pyfuse3.ReaddirToken", None)  # only the library can make one
 FILE = file_attributes(
     Inode(5), 1025, 1_700_000_000_123_456_789, attr_timeout_s=3, entry_timeout_s=4
 )
+LINK = link_attributes(Inode(6), b"../a.txt", 7, attr_timeout_s=1, entry_timeout_s=2)
 DIRECTORY = directory_attributes(Inode(4), 7, writable=False, attr_timeout_s=1, entry_timeout_s=2)
 
 
@@ -264,6 +265,12 @@ async def test_an_umask_of_nothing_shows_files_to_all():
     """Mode bits are taken away by the umask only."""
     handlers, _ = operations_over({"getattr": FILE}, umask=0)
     assert 0o444 == stat.S_IMODE((await handlers.getattr(5, CTX)).st_mode)
+
+
+async def test_links_keep_the_mode_that_links_have():
+    """Whatever the umask: it is nobody's business who may follow one, and archives record it."""
+    handlers, _ = operations_over({"lookup": LINK}, umask=0o077)
+    assert stat.S_IFLNK | 0o777 == (await handlers.lookup(4, b"a.txt", CTX)).st_mode
 
 
 async def test_an_absent_name_is_an_answer_that_the_kernel_remembers():
