@@ -39,6 +39,8 @@ from fsmount.inodes import (
     HandleTable,
     Inode,
     Kind,
+    directory_of,
+    is_given_out,
     split,
     view_node,
 )
@@ -52,6 +54,7 @@ log = logging.getLogger(__name__)
 
 HIDDEN_NAME = b".fsmount"
 STATUS_NAME = b"status.json"
+_DOTS = (b".", b"..")
 
 _STATUS_MEMORY_S = (
     1.0  # so long the document stays as it is: what stat said is what a reader then gets
@@ -125,6 +128,8 @@ class Filesystem:
 
     async def lookup(self, parent: Inode, name: bytes, caller: Caller) -> Attributes | Absent:
         """Find one name; a name that can't exist costs nothing and is remembered by the kernel."""
+        if name in _DOTS:
+            return await self.getattr(self._by_number(parent, name), caller)
         if parent == ROOT:
             return await self._lookup_in_root(name)
         if parent == HIDDEN_DIR:
@@ -149,6 +154,19 @@ class Filesystem:
         if name == entry.content_name and entry.has_content and self._entries.has_name(entry, name):
             return await self._content_attributes(entry, caller)
         return Absent(ABSENT_S)
+
+    def _by_number(self, inode: Inode, name: bytes) -> Inode:
+        """Return a node that the kernel has forgotten, or with `..` the directory that it is in.
+
+        The number comes from outside, from a client of an NFS server, so it may be any.
+        """
+        if not is_given_out(inode):
+            raise AbsentError(f"no node has the number {inode}")
+        if name == b".":
+            return inode
+        if (node := view_node(inode)) and self._views:
+            return self._views.parent(node)
+        return directory_of(inode)
 
     async def getattr(self, inode: Inode, caller: Caller | None) -> Attributes:
         """Return the attributes of a node that the kernel knows."""

@@ -65,7 +65,9 @@ def _refused(operation: str) -> Callable[..., Coroutine[None, None, NoReturn]]:
 class Operations(pyfuse3.Operations):
     """The handlers that pyfuse3 calls."""
 
-    supports_dot_lookup = False  # nothing here is re-exported by inode number
+    # The kernel may ask for a node that it has forgotten by its number, as servers of NFS do: numbers say
+    # what they stand for, in every mount of a case.
+    supports_dot_lookup = True
 
     _fs: Filesystem
     _boundary: Boundary

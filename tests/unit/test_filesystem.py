@@ -26,7 +26,7 @@ from fsmount.errors import (
     RefusedError,
 )
 from fsmount.filesystem import Filesystem
-from fsmount.inodes import HIDDEN_DIR, ROOT, STATUS, Kind, inode_of
+from fsmount.inodes import HIDDEN_DIR, ROOT, STATUS, Inode, Kind, inode_of
 from fsmount.service import Service
 from fsmount.store import ContentStore
 from fsmount.tree import Attributes
@@ -322,6 +322,27 @@ async def test_a_denied_program_causes_no_request_at_all(tmp_path):
         assert len(BODY) == (await w.fs.getattr(content, ME)).size_bytes
         await w.fs.open(content, os.O_RDONLY, ME)
         assert (1, 6) == (len(w.files.requests), w.fs.counters.denied)
+
+
+async def test_what_the_kernel_forgot_is_found_by_its_number(tmp_path):
+    """Itself and the directory that it is in, as servers of NFS need; any other number is absent."""
+    async with world(tmp_path, A, records={A: record(A)}) as w:
+        directory, content = await w.entry(A), inode_of(1, Kind.CONTENT)
+        found = [
+            await w.fs.lookup(Inode(inode), name, ME)
+            for inode, name in [
+                (content, b"."),
+                (content, b".."),
+                (directory.inode, b"."),
+                (directory.inode, b".."),
+                (ROOT, b"."),
+            ]
+        ]
+        expected = [content, directory.inode, directory.inode, ROOT, ROOT]
+        assert expected == [node.inode for node in found if isinstance(node, Attributes)]
+        for strange in (0, 7, 4_000, 1 << 61, 0xF << 58 | 1 << 62, (1 << 64) - 1):
+            with pytest.raises(AbsentError):
+                await w.fs.lookup(Inode(strange), b".", ME)
 
 
 async def test_attributes_are_there_for_the_right_nodes(tmp_path):

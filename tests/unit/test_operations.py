@@ -375,9 +375,9 @@ async def test_an_operation_that_hangs_is_answered_in_time(autojump_clock, monke
     assert (errno.ETIMEDOUT, 90) == (raised.value.errno, trio.current_time())
 
 
-def test_inode_numbers_are_not_for_reexporting():
-    """Otherwise the kernel would look up `.` by inode number, as NFS servers do."""
-    assert Operations.supports_dot_lookup is False
+def test_the_kernel_may_ask_by_number():
+    """Otherwise a server of NFS gets ESTALE for whatever the kernel has forgotten meanwhile."""
+    assert Operations.supports_dot_lookup is True
 
 
 @pytest.mark.parametrize(
