@@ -187,7 +187,9 @@ def test_a_file_that_is_gone_disappears_and_what_is_kept_stays_readable_offline(
         with pytest.raises(FileNotFoundError):
             (mounted.path / lost / "a.txt").read_bytes()
         wait_until(lambda: lost not in os.listdir(mounted.path), within_s=5)
-        assert not (mounted.path / lost).exists()
+        wait_until(
+            lambda: not (mounted.path / lost).exists(), within_s=5
+        )  # the kernel is told later
         assert not [link for link, target in links_below(mounted.path).items() if lost in target]
     events = [(e["event"], e.get("claude_file_id")) for e in iter_entries(case / "custody.jsonl")]
     assert ("gone", lost) in events
