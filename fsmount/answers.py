@@ -54,8 +54,8 @@ class Rules:
 
 @dataclasses.dataclass(slots=True)
 class Counters:
-    """What readers did since the mount began."""
+    """What readers did since the mount began; `denied`: what thumbnailers and the like were refused."""
 
     opens: int = 0
-    denied_opens: int = 0
+    denied: int = 0
     deleted: int = 0

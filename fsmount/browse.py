@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from fsmount.answers import Absent, DirEntry
 from fsmount.errors import AbsentError, NotADirectoryHereError, RefusedError
 from fsmount.folders import Folder, Folders, Group, Link, Target
-from fsmount.inodes import ViewKind, ViewNode, inode_of_view
+from fsmount.inodes import ROOT, Inode, ViewKind, ViewNode, inode_of_view
 from fsmount.tree import Attributes, directory_attributes, link_attributes
 
 BY_USER = ViewNode(ViewKind.BY_USER)
@@ -36,13 +36,17 @@ _GROUP_OF: dict[ViewKind, Group] = {
     ViewKind.PROJECT: "project",
 }
 _MEMBER = {"person": ViewKind.PERSON, "project": ViewKind.PROJECT}
+_GROUP_OF_CHAT: dict[ViewKind, Group] = {
+    ViewKind.CHAT_OF_PERSON: "person",
+    ViewKind.CHAT_OF_PROJECT: "project",
+}
 _CHAT = {"person": ViewKind.CHAT_OF_PERSON, "project": ViewKind.CHAT_OF_PROJECT}
 _LINK = {
     ViewKind.CHAT_OF_PERSON: ViewKind.LINK_OF_PERSON,
     ViewKind.CHAT_OF_PROJECT: ViewKind.LINK_OF_PROJECT,
     ViewKind.ATTACHMENTS: ViewKind.LINK_OF_ATTACHMENT,
 }
-_IS_LINK = frozenset(_LINK.values())
+_HOLDER = {link: holder for holder, link in _LINK.items()}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,19 +88,44 @@ class Views:
 
         Errors: AbsentError for a link whose file is not shown any more.
         """
-        if node.kind in _IS_LINK:
+        if node.kind in _HOLDER:
             return _link(node, self._target(node))
         if node.kind in (ViewKind.CHAT_OF_PERSON, ViewKind.CHAT_OF_PROJECT):
             chat = self.folders.chat(node.number)
             return _directory(node, chat.mtime_ns if chat else 0)
         return _directory(node)
 
+    def parent(self, node: ViewNode) -> Inode:
+        """Return the directory that a node is in.
+
+        Errors: AbsentError for a chat that is not known.
+        """
+        if node.kind in (ViewKind.BY_USER, ViewKind.BY_PROJECT):
+            return ROOT
+        return inode_of_view(self._parent(node))
+
+    def _parent(self, node: ViewNode) -> ViewNode:
+        match node.kind:
+            case ViewKind.PERSON:
+                return BY_USER
+            case ViewKind.PROJECT:
+                return BY_PROJECT
+            case ViewKind.ATTACHMENTS:
+                return ViewNode(ViewKind.PROJECT, node.number)
+            case ViewKind.CHAT_OF_PERSON | ViewKind.CHAT_OF_PROJECT:
+                group = _GROUP_OF_CHAT[node.kind]
+                holder = self.folders.holder_of_chat(group, node.number)
+                if holder is None:
+                    raise AbsentError("the chat is not known")
+                return ViewNode(_MEMBER[group], holder)
+        return ViewNode(_HOLDER[node.kind], node.number)
+
     def readlink(self, node: ViewNode) -> bytes:
         """Return where a link leads, relative to where it is.
 
         Errors: AbsentError, likewise.
         """
-        if node.kind not in _IS_LINK:
+        if node.kind not in _HOLDER:
             raise RefusedError("this is no link")
         return _UP_TO_ROOT + self._target(node).target
 

@@ -30,10 +30,11 @@ DEFAULT_DENY_PROGRAMS = frozenset(
         "tumblerd",
         "pool-tumblerd",
         "gdk-pixbuf-thum*",
-        "*-thumbnailer",
+        "*thumbnailer",
         "baloo_file*",
         "tracker-*",
         "localsearch*",
+        "recollindex",
         "updatedb*",
         "thumbnail.so",
     }

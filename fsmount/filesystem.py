@@ -26,7 +26,6 @@ from fsmount.errors import (
     AccessRefusedError,
     NoAttributeError,
     NotADirectoryHereError,
-    NotEmptyError,
     ReadOnlyError,
     RefusedError,
     StaleError,
@@ -39,11 +38,13 @@ from fsmount.inodes import (
     HandleTable,
     Inode,
     Kind,
+    directory_of,
+    is_given_out,
     split,
     view_node,
 )
 from fsmount.names import META_NAME
-from fsmount.objects import is_deletable
+from fsmount.removal import Removal
 from fsmount.service import Service
 from fsmount.tree import Attributes, directory_attributes, file_attributes
 from fsmount.view import ABSENT_S, NAME_S, UNSETTLED_S, View
@@ -52,6 +53,7 @@ log = logging.getLogger(__name__)
 
 HIDDEN_NAME = b".fsmount"
 STATUS_NAME = b"status.json"
+_DOTS = (b".", b"..")
 
 _STATUS_MEMORY_S = (
     1.0  # so long the document stays as it is: what stat said is what a reader then gets
@@ -97,7 +99,6 @@ class Filesystem:
         self.counters = Counters()
         self._catalog = catalog
         self._contents = contents
-        self._deleter = deleter
         self._readers = readers
         self._rules = rules
         self._status = status
@@ -115,6 +116,7 @@ class Filesystem:
             verified_open_bytes=rules.verified_open_bytes,
             on_gone=on_gone,
         )
+        self._removal = Removal(catalog, contents, self._entries, deleter)
         self._files: HandleTable[_OpenFile] = HandleTable()
         self._directories: HandleTable[tuple[Inode, _Directory]] = HandleTable()
 
@@ -127,16 +129,19 @@ class Filesystem:
 
     async def lookup(self, parent: Inode, name: bytes, caller: Caller) -> Attributes | Absent:
         """Find one name; a name that can't exist costs nothing and is remembered by the kernel."""
-        del caller
+        if name in _DOTS:
+            return await self.getattr(self._by_number(parent, name), caller)
         if parent == ROOT:
             return await self._lookup_in_root(name)
         if parent == HIDDEN_DIR:
             return self._status_attributes() if name == STATUS_NAME else Absent(ABSENT_S)
         if (node := view_node(parent)) and self._views:
             return self._views.lookup(node, name)
-        return await self._lookup_of_file(parent, name)
+        return await self._lookup_of_file(parent, name, caller)
 
-    async def _lookup_of_file(self, parent: Inode, name: bytes) -> Attributes | Absent:
+    async def _lookup_of_file(
+        self, parent: Inode, name: bytes, caller: Caller
+    ) -> Attributes | Absent:
         number, kind = split(parent)
         if kind is not Kind.DIRECTORY:
             raise NotADirectoryHereError(f"inode {parent} is not a directory")
@@ -144,16 +149,28 @@ class Filesystem:
             b"."
         ):  # no content name begins with a dot, so no record is needed to know
             return Absent(ABSENT_S)
-        entry = await self._entries.with_record(self._entries.get(number))
+        entry = await self._with_record(self._entries.get(number), caller)
         if name == META_NAME and self._entries.has_name(entry, name):
             return self._view.meta(entry)
         if name == entry.content_name and entry.has_content and self._entries.has_name(entry, name):
-            return await self._entries.content_attributes(entry)
+            return await self._content_attributes(entry, caller)
         return Absent(ABSENT_S)
+
+    def _by_number(self, inode: Inode, name: bytes) -> Inode:
+        """Return a node that the kernel has forgotten, or with `..` the directory that it is in.
+
+        The number comes from outside, from a client of an NFS server, so it may be any.
+        """
+        if not is_given_out(inode):
+            raise AbsentError(f"no node has the number {inode}")
+        if name == b".":
+            return inode
+        if (node := view_node(inode)) and self._views:
+            return self._views.parent(node)
+        return directory_of(inode)
 
     async def getattr(self, inode: Inode, caller: Caller | None) -> Attributes:
         """Return the attributes of a node that the kernel knows."""
-        del caller
         if inode in (ROOT, HIDDEN_DIR):
             return self._fixed_directory(inode)
         if inode == STATUS:
@@ -164,11 +181,11 @@ class Filesystem:
         entry = self._entries.get(number)
         if kind is Kind.DIRECTORY:
             return self._view.directory(entry)
-        entry = await self._entries.with_record(entry)
+        entry = await self._with_record(entry, caller)
         return (
             self._view.meta(entry)
             if kind is Kind.META
-            else await self._entries.content_attributes(entry)
+            else await self._content_attributes(entry, caller)
         )
 
     def readlink(self, inode: Inode) -> bytes:
@@ -198,8 +215,7 @@ class Filesystem:
 
     async def opendir(self, inode: Inode, caller: Caller) -> Handle:
         """Open a directory; one of a file is listed as it is now, the root as it is when read."""
-        del caller
-        return self._directories.open((inode, await self._directory(inode)))
+        return self._directories.open((inode, await self._directory(inode, caller)))
 
     def readdir(self, handle: Handle, start: int) -> Iterator[DirEntry]:
         """Yield the entries after position `start`; positions stay valid while files come and go."""
@@ -210,7 +226,11 @@ class Filesystem:
         """Return which directory is open: its own entry in its listing."""
         return self._directories.get(handle)[0]
 
-    async def _directory(self, inode: Inode) -> _Directory:
+    def parent_of_open(self, handle: Handle) -> Inode:
+        """Return which directory the open one is in."""
+        return self._by_number(self.inode_of_open(handle), b"..")
+
+    async def _directory(self, inode: Inode, caller: Caller) -> _Directory:
         if inode == ROOT:
             return self._entries_of_root
         if (node := view_node(inode)) and self._views:
@@ -221,9 +241,8 @@ class Filesystem:
             number, kind = split(inode)
             if kind is not Kind.DIRECTORY:
                 raise NotADirectoryHereError(f"inode {inode} is not a directory")
-            entries = list(
-                self._entries_of(await self._entries.with_record(self._entries.get(number)))
-            )
+            entry = await self._with_record(self._entries.get(number), caller)
+            entries = list(self._entries_of(entry))
         return lambda start: (entry for entry in entries if entry.next_id > start)
 
     def releasedir(self, handle: Handle) -> None:
@@ -262,12 +281,13 @@ class Filesystem:
             opened_bytes = _OpenBytes(self._status_bytes())
             return Opened(self._files.open(opened_bytes), keep_cache=False)
         number, kind = split(inode)
-        entry = await self._entries.with_record(self._entries.get(number))
+        entry = await self._with_record(self._entries.get(number), caller)
         if kind is Kind.META:
             opened = _OpenBytes(self._view.meta_bytes(entry))
             return Opened(self._files.open(opened), keep_cache=False)
         self.counters.opens += 1
-        self._refuse_denied_program(entry, caller)
+        if not self._contents.is_stored(entry.claude_file_id):
+            self._refuse_denied_program(entry, caller)
         self._on_open(entry)
         content = await self._entries.open_content(entry)
         if self._rules.allow_delete:
@@ -298,64 +318,22 @@ class Filesystem:
 
     async def unlink(self, parent: Inode, name: bytes, caller: Caller) -> None:
         """Delete a file for ever, or take away what a deleted one left behind."""
-        deleter = self._require_deleter()
         if _is_our_own(parent):
+            self._removal.require_allowed()
             raise RefusedError("only the content of a file can be deleted")
         number, _ = split(parent)
-        remains = self._entries.remains.of(number)
-        if remains is not None:
-            if name not in remains:
-                raise AbsentError("it has been deleted")
-            remains.discard(name)
-            return
-        entry = await self._entries.with_record(self._entries.get(number))
-        if name not in (entry.content_name, META_NAME):
-            raise AbsentError(f"{entry.claude_file_id} has no such entry")
-        if name == META_NAME and entry.has_content:
-            raise RefusedError(
-                f"{entry.claude_file_id}: meta.json goes with the content; delete the content instead"
-            )
-        if not is_deletable(entry.claude_file_id):
-            raise RefusedError(
-                f"{entry.claude_file_id}: the service can't delete what was made in chats"
-            )
-        deleter.check(number, entry.claude_file_id, caller)
-        await self._delete(deleter, entry, name, caller)
+        if await self._removal.unlink(number, name, caller):
+            self.counters.deleted += 1
 
     async def rmdir(self, parent: Inode, name: bytes, caller: Caller) -> None:
         """Remove the empty directory that a deleted file left behind."""
         del caller
-        self._require_deleter()
-        entry = self._catalog.find(name.decode(errors="replace")) if parent == ROOT else None
-        if entry is None:
-            raise RefusedError("only directories of deleted files can be removed")
-        remains = self._entries.remains.of(entry.number)
-        if remains is None or remains:
-            raise NotEmptyError(f"{entry.claude_file_id}: its content still exists")
-        self._entries.remains.clear(entry.number)
-
-    async def _delete(self, deleter: Deleter, entry: Entry, name: bytes, caller: Caller) -> None:
-        record = entry.record.raw if entry.record else None
-        await deleter.delete(entry.claude_file_id, record, caller)
-        self.counters.deleted += 1
-        self._entries.remains.leave(entry.number, {META_NAME} - {name})
-        await self._forget_entry(entry)
+        self._removal.rmdir(name if parent == ROOT else b"")
 
     async def forget(self, claude_file_id: str) -> None:
         """Take a file that is known to be deleted out of the tree, with its stored bytes."""
-        entry = self._catalog.find(claude_file_id)
-        if entry:
-            await self._forget_entry(entry)
+        if await self._removal.forget(claude_file_id):
             self._on_stale(claude_file_id.encode())
-
-    async def _forget_entry(self, entry: Entry) -> None:
-        await self._catalog.mark_deleted(entry.claude_file_id)
-        await self._contents.discard(entry.claude_file_id)
-
-    def _require_deleter(self) -> Deleter:
-        if self._deleter is None:
-            raise ReadOnlyError("nothing can be deleted in this mount")
-        return self._deleter
 
     # -- for messages ----------------------------------------------------------------------------
 
@@ -390,14 +368,25 @@ class Filesystem:
         entry = await self._entries.named(name)
         return self._view.directory(entry) if entry else Absent(ABSENT_S)
 
-    def _refuse_denied_program(self, entry: Entry, caller: Caller) -> None:
-        if not self._rules.deny_programs or self._contents.is_stored(entry.claude_file_id):
+    async def _with_record(self, entry: Entry, caller: Caller | None) -> Entry:
+        if not entry.is_settled:
+            self._refuse_denied_program(entry, caller)
+        return await self._entries.with_record(entry)
+
+    async def _content_attributes(self, entry: Entry, caller: Caller | None) -> Attributes:
+        if self._view.size_bytes(entry) is None:
+            self._refuse_denied_program(entry, caller)
+        return await self._entries.content_attributes(entry)
+
+    def _refuse_denied_program(self, entry: Entry, caller: Caller | None) -> None:
+        """Refuse what costs a request to the programs that may cause none."""
+        if not self._rules.deny_programs or caller is None:
             return
         program = program_of(caller.tid)
         if program.matches(self._rules.deny_programs):
-            self.counters.denied_opens += 1
+            self.counters.denied += 1
             raise AccessRefusedError(
-                f"{entry.claude_file_id}: {program.comm} may not pull content that is not stored"
+                f"{entry.claude_file_id}: {program.comm} may not pull what is not stored"
             )
 
     def _known_node(self, inode: Inode) -> tuple[Entry, Kind]:

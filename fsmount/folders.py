@@ -33,6 +33,10 @@ _GROUPS: dict[Group, str] = {
         f" OR {_HAS_ATTACHMENT}p.number))"
     ),
 }
+_HOLDERS: dict[Group, str] = {
+    "person": "SELECT person FROM chat WHERE number = ?",
+    "project": "SELECT project FROM chat WHERE number = ?",
+}
 _CHATS = f"SELECT number, view_name, created_at FROM chat c WHERE {_CHAT_IS_SHOWN} AND"  # noqa: S608
 # A link leads to the content, or where there is none, or nobody knows yet, to the directory.
 _FILE = (
@@ -122,6 +126,11 @@ class Folders:
         """Return a chat by its number, shown or not."""
         rows = self._rows("SELECT number, view_name, created_at FROM chat WHERE number = ?", number)
         return _chat(rows[0]) if rows else None
+
+    def holder_of_chat(self, group: Group, number: int) -> int | None:
+        """Return the person, or project, that a chat belongs to."""
+        rows = self._rows(_HOLDERS[group], number)
+        return rows[0][0] if rows else None
 
     def has_attachments(self, project: int) -> bool:
         """Say whether files are attached to a project itself."""

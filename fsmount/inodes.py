@@ -103,6 +103,26 @@ def view_node(inode: Inode) -> ViewNode | None:
     return ViewNode(ViewKind(kind), number, inode & (1 << _FILE_BITS) - 1)
 
 
+def is_given_out(inode: Inode) -> bool:
+    """Say whether an inode number is of the kind that nodes have; one that comes from outside may be any."""
+    if inode in (ROOT, HIDDEN_DIR, STATUS):
+        return True
+    try:
+        return view_node(inode) is not None or split(inode) is not None
+    except ValueError:
+        return False
+
+
+def directory_of(inode: Inode) -> Inode:
+    """Return the directory that a node is in; not for nodes of the views."""
+    if inode == STATUS:
+        return HIDDEN_DIR
+    if inode in (ROOT, HIDDEN_DIR):
+        return ROOT
+    number, kind = split(inode)
+    return ROOT if kind is Kind.DIRECTORY else inode_of(number, Kind.DIRECTORY)
+
+
 class HandleTable(Generic[T]):
     """Open handles; a number is not given out again while the mount lives."""
 

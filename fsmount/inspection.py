@@ -65,6 +65,7 @@ def rows_of(document: Mapping[str, object]) -> list[Row]:
         ("stored bytes", _text(document, "stored_bytes")),
         ("files fetched since", _text(content, "acquired")),
         ("wrong hashes met", _text(content, "mismatches")),
+        ("denied to programs", _text(_section(document, "readers"), "denied")),
         ("service", _text(service, "state")),
         ("requests sent", _list(requests)),
         ("request budget", _list(budget)),

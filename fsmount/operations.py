@@ -65,7 +65,9 @@ def _refused(operation: str) -> Callable[..., Coroutine[None, None, NoReturn]]:
 class Operations(pyfuse3.Operations):
     """The handlers that pyfuse3 calls."""
 
-    supports_dot_lookup = False  # nothing here is re-exported by inode number
+    # The kernel may ask for a node that it has forgotten by its number, as servers of NFS do: numbers say
+    # what they stand for, in every mount of a case.
+    supports_dot_lookup = True
 
     _fs: Filesystem
     _boundary: Boundary
@@ -251,20 +253,20 @@ class Operations(pyfuse3.Operations):
         return data
 
     def _dot(self, handle: Handle, name: bytes) -> EntryAttributes:
-        """Return what a listing says of the directory itself and of its parent: that they are directories.
-
-        The kernel keeps nothing of it. Which directory the parent is it knows better, so of that the
-        number is that of the root: true for all but some views.
-        """
+        """Return what a listing says of the directory itself, or of its parent; the kernel keeps nothing of it."""
         entry = EntryAttributes()
-        entry.st_ino = InodeT(self._fs.inode_of_open(handle) if name == b"." else ROOT)
+        is_itself = name == b"."
+        find = self._fs.inode_of_open if is_itself else self._fs.parent_of_open
+        entry.st_ino = InodeT(find(handle))
         entry.st_mode = ModeT(stat.S_IFDIR)
         return entry
 
     def _entry(self, attributes: Attributes) -> EntryAttributes:
         entry = EntryAttributes()
         entry.st_ino = InodeT(attributes.inode)
-        entry.st_mode = ModeT(attributes.mode & ~self._owner.umask)
+        # Links have no permissions of their own; others than 0777 would find their way into archives.
+        masked = 0 if stat.S_ISLNK(attributes.mode) else self._owner.umask
+        entry.st_mode = ModeT(attributes.mode & ~masked)
         entry.st_nlink = attributes.nlink
         entry.st_uid = self._owner.uid
         entry.st_gid = self._owner.gid

@@ -84,7 +84,7 @@ def mount(
     verified_open
         Files up to this SIZE are served only once whole and verified; or all, or none.
     deny_programs
-        Programs that may not pull content not stored yet; default: the usual thumbnailers and indexers.
+        Programs that may not pull what is not stored yet; default: the usual thumbnailers and indexers.
     max_rpm
         Most requests a minute that this mount may use.
     timeout

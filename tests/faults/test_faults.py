@@ -193,7 +193,11 @@ def test_a_file_deleted_while_it_is_open_is_stale(mount, emulator):
         PatternContent(LARGE), filename="f.bin", mime_type="text/plain"
     )
     with (
-        mount(emulator, ids=[file_id], may_log=["deleted from the service"]) as mounted,
+        mount(
+            emulator,
+            ids=[file_id],
+            may_log=["deleted from the service", "does not know it any more"],
+        ) as mounted,
         (mounted.path / file_id / "f.bin").open("rb", buffering=0) as file,
     ):
         emulator.corpus.delete_file(file_id)

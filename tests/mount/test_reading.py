@@ -1,6 +1,7 @@
 """Reading on a real mount: any offset, any number of readers, with and without ranges."""
 
 import concurrent.futures
+import json
 import mmap
 import os
 import random
@@ -182,15 +183,21 @@ def test_a_bound_on_stored_content_evicts_the_oldest(mount, emulator):
 
 
 def test_programs_on_the_list_may_not_pull_content(mount, emulator, tmp_path):
-    """A thumbnailer gets EACCES until the content is stored; other programs are not affected."""
+    """A thumbnailer gets EACCES until the content is stored, and is counted; others are not affected."""
     file_id = emulator.corpus.add_file(b"picture", filename="p.png", mime_type="image/png")
     thumbnailer = tmp_path / "tumblerd"
     thumbnailer.symlink_to("/usr/bin/cat")
-    with mount(emulator, ids=[file_id]) as mounted:
+    with mount(emulator, "-v", ids=[file_id]) as mounted:
         path = mounted.path / file_id / "p.png"
+        refused = run([thumbnailer, path])
+        assert (1, {}) == (refused.returncode, emulator.log.counts())
+        assert 0 == run(["stat", path]).returncode
         refused = run([thumbnailer, path])
         assert (1, b"") == (refused.returncode, refused.stdout)
         assert b"Permission denied" in refused.stderr
         assert 0 == emulator.log.count("content")
         assert b"picture" == run(["cat", path]).stdout
         assert b"picture" == run([thumbnailer, path]).stdout
+        status = json.loads((mounted.path / ".fsmount" / "status.json").read_bytes())
+        assert 2 == status["readers"]["denied"]
+        assert 2 == mounted.log.count("may not pull")  # at debug: warnings would fail the test

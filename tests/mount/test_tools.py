@@ -5,15 +5,15 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
+from tests.support.collecting import collect
 from tests.support.emulator import RunningEmulator
+from tests.support.exhibits import ARTIST, LEDGER_TOTAL, NEEDLE, SENTENCE, exhibits
 from tests.support.faults import cut_after
 from tests.support.mounts import run, shell
-
-NEEDLE = b"NEEDLE-7731"
 
 # What records may leave open.
 UNTOLD: list[dict[str, Any]] = [
@@ -59,9 +59,76 @@ COMMANDS = {
 }
 
 
+ALL = 10  # files among the exhibits
+NOT_EMPTY = 9  # some tools do not even open an empty file
+COPIES = "notes.txt"  # of which there are two
+
+
+class Tool(NamedTuple):
+    """A command as above, words that its output must have, and the requests of its first run."""
+
+    script: str
+    says: str
+    requests: int
+
+
+# Over a collected case, so that records cost nothing: one request for each file that a tool reads.
+WALKERS = {
+    "hashdeep -r": Tool("hashdeep -c md5,sha256 -r -l . | grep -v '^[#%]' | sort", COPIES, ALL),
+    "ssdeep -r": Tool("ssdeep -r -l . | sort", COPIES, ALL),
+    "fdupes -r": Tool("fdupes -r . | sort", COPIES, 2),
+    "rg": Tool("rg --no-config -uu -c NEEDLE-7731 . | sort", COPIES, ALL),
+    "yara -r": Tool('yara -r "$RULE" . 2>/dev/null | sort', COPIES, ALL),
+    "clamscan -r": Tool(
+        '(clamscan -r --no-summary -d "$SIGNATURE" . || [ $? = 1 ]) | sed "s|^$PWD/||" | sort',
+        "Own.Needle",
+        NOT_EMPTY,
+    ),
+    "exiftool -r": Tool(
+        "(exiftool -r -q -q -csv -FileType -FileModifyDate -Artist . || [ $? = 1 ]) | sort",
+        ARTIST,
+        ALL - 3,  # it takes files of unknown extensions for nothing that it can read
+    ),
+    "file": Tool(
+        "find . -type f -print0 | sort -z | xargs -0 file", "SQLite 3.x database", NOT_EMPTY
+    ),
+    "rsync -rc": Tool('rsync -rc . "$OUT/"', "", ALL),
+    "tar": Tool('tar -c --sort=name . >"$OUT/a.tar"', "", ALL),  # to the last byte, dates and all
+    "7z": Tool(
+        '7z a -bd -y "$OUT/a.7z" claude_* >&2 && cd "$OUT" && 7z x -bd -y a.7z >&2 && rm a.7z',
+        "",
+        NOT_EMPTY,
+    ),
+    "zip": Tool('zip -qry "$OUT/a.zip" . && cd "$OUT" && unzip -q a.zip && rm a.zip', "", ALL),
+}
+# Each of these reads a file of its own, so they share a mount.
+READERS = {
+    "sqlite3": Tool(
+        'sqlite3 "file:$(realpath */ledger.sqlite)?mode=ro&immutable=1"'
+        " 'PRAGMA mmap_size = 268435456; PRAGMA integrity_check; SELECT sum(amount) FROM ledger'",
+        f"ok\n{LEDGER_TOTAL}",
+        1,
+    ),
+    "pdftotext": Tool("pdftotext */policy.pdf -", SENTENCE, 1),
+    "foremost": Tool(
+        'foremost -Q -t png,pdf -i */disk.img -o "$OUT/carved" && sed -n "s/^\\(Num\\|[0-9]*:\\)//p"'
+        ' "$OUT/carved/audit.txt" && rm "$OUT/carved/audit.txt"',
+        "00000800.pdf",
+        1,
+    ),
+    "dcfldd": Tool(
+        'dcfldd if="$(echo */random.bin)" of="$OUT/copy" hash=md5,sha256 statusinterval=0 2>&1',
+        "Total (sha256): 48b91712962cd6ceec7e0334f7ffa870604cd6a0e0775ed56831df8b95a854f5",
+        1,
+    ),
+    "cmp": Tool('cp */scan.png "$OUT/" && cmp */scan.png "$OUT/scan.png" && echo same', "same", 1),
+}
+
+
 @pytest.fixture
 def bodies(emulator: RunningEmulator) -> dict[str, bytes]:
     """Add files of known and of unknown size; return their contents by path."""
+    emulator.behaviour.requests_per_minute = 10_000  # for many mounts, one after the other
     found = {}
     for number, fields in enumerate(UNTOLD):
         for name, body in {
@@ -86,22 +153,31 @@ def digests(directory: Path) -> dict[str, str]:
     }
 
 
-def outcome(script: str, directory: Path, out: Path, rule: Path) -> tuple[int, str, dict[str, str]]:
+def outcome(
+    script: str, directory: Path, out: Path, rule: Path, signature: Path | None = None
+) -> tuple[int, str, dict[str, str]]:
     """Run a command in a directory; return its exit code, its output and the files it wrote."""
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    done = shell(f"set -o pipefail; export OUT={out} RULE={rule}; {script}", cwd=directory)
+    given = f"export OUT={out} RULE={rule} SIGNATURE={signature}"
+    done = shell(f"set -o pipefail; {given}; {script}", cwd=directory)
     return done.returncode, done.stdout, digests(out)
 
 
-def test_tools_agree_with_a_plain_directory(mount, emulator, bodies, tmp_path):
+@pytest.fixture
+def rule(tmp_path: Path) -> Path:
+    """Write a rule for yara that finds the needle."""
+    path = tmp_path / "rule.yar"
+    path.write_text(f'rule needle {{ strings: $a = "{NEEDLE.decode()}" condition: $a }}')
+    return path
+
+
+def test_tools_agree_with_a_plain_directory(mount, emulator, bodies, rule, tmp_path):
     """Every tool says the same about the mount, read for the first time by it, as about plain copies."""
     plain = tmp_path / "plain"
     for path, body in bodies.items():
         (plain / path).parent.mkdir(parents=True)
         (plain / path).write_bytes(body)
-    rule = tmp_path / "rule.yar"
-    rule.write_text('rule needle { strings: $a = "NEEDLE-7731" condition: $a }')
     ids = sorted({path.split("/")[0] for path in bodies})
     with mount(emulator, ids=ids) as mounted:
         for file_id in ids:
@@ -113,6 +189,44 @@ def test_tools_agree_with_a_plain_directory(mount, emulator, bodies, tmp_path):
         with mount(emulator, ids=ids) as mounted:
             assert expected == outcome(script, mounted.path, tmp_path / "out", rule), tool
     assert emulator.log.count("content") <= len(bodies) * len(COMMANDS)
+
+
+def test_forensic_tools_find_what_is_known_to_be_there(mount, emulator, rule, signature, tmp_path):
+    """Over a collected case: as over plain copies, with one request a file at first and none again."""
+    case, plain = collect_exhibits(mount, emulator, tmp_path)
+    for tools in [*({name: tool} for name, tool in WALKERS.items()), READERS]:
+        shutil.rmtree(tmp_path / "case")
+        shutil.copytree(case, tmp_path / "case")
+        with mount(emulator) as mounted:
+            for name, tool in tools.items():
+                emulator.log.reset()
+                expected = outcome(tool.script, plain, tmp_path / "out", rule, signature)
+                assert (0, True) == (expected[0], tool.says in expected[1]), (name, expected)
+                for requests in ({"content": tool.requests}, {}):
+                    found = outcome(tool.script, mounted.path, tmp_path / "out", rule, signature)
+                    assert expected == found, name
+                    assert requests == emulator.log.counts(), name
+                    emulator.log.reset()
+
+
+def collect_exhibits(mount, emulator: RunningEmulator, place: Path) -> tuple[Path, Path]:
+    """Collect a chat with the exhibits; return the case, and a plain copy of its tree."""
+    emulator.behaviour.requests_per_minute = 10_000
+    corpus, bodies = emulator.corpus, exhibits(place)
+    assert ALL == len(bodies)
+    ids = {
+        corpus.add_file(body, filename=name, mime_type="application/octet-stream"): name
+        for name, body in bodies.items()
+    }
+    chat = corpus.add_chat("Exhibits", user=corpus.add_user("ana@example.com", "Ana"))
+    corpus.add_message(chat, "look", files=list(ids))
+    collect(emulator, place / "case")
+    shutil.copytree(place / "case", place / "collected")
+    with mount(emulator) as mounted:
+        assert 0 == run(["cp", "-a", mounted.path, place / "plain"]).returncode
+    for file_id, name in ids.items():
+        assert bodies[name] == (place / "plain" / file_id / name).read_bytes()
+    return place / "collected", place / "plain"
 
 
 def test_a_hashdeep_audit_of_the_mount_is_clean(mount, emulator, bodies, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 from fsmount import callers
 from fsmount.callers import is_killed, program_of
+from fsmount.config import DEFAULT_DENY_PROGRAMS
 
 NOBODY = 2**22 + 1  # beyond the largest process id
 
@@ -27,8 +28,11 @@ def fake_proc(tmp_path, monkeypatch):
     """Return a function that writes the status of process 7 in a /proc of our own."""
     monkeypatch.setattr(callers, "_PROC", tmp_path)
 
-    def write(**fields: str) -> int:
+    def write(command: str = "", **fields: str) -> int:
         (tmp_path / "7").mkdir(exist_ok=True)
+        (tmp_path / "7" / "cmdline").write_text("".join(f"{word}\0" for word in command.split()))
+        name = os.path.basename(command.partition(" ")[0])[:15]  # as the kernel cuts it
+        (tmp_path / "7" / "comm").write_text(f"{name}\n")
         lines = [f"{name}:\t{value}\n" for name, value in fields.items()]
         (tmp_path / "7" / "status").write_text("".join(lines))
         return 7
@@ -132,3 +136,37 @@ def test_patterns_match_names_as_the_kernel_shows_them(name, pattern, expected):
     """A trailing or leading star stands for anything, and a cut name matches its whole one."""
     program = callers.Program(1, name, "1:1", frozenset({name}))
     assert expected is program.matches(frozenset({pattern}))
+
+
+@pytest.mark.parametrize(
+    ("command", "is_denied"),
+    [
+        ("/usr/lib/x86_64-linux-gnu/tumbler-1/tumblerd", True),
+        ("/usr/bin/gdk-pixbuf-thumbnailer -s 256 file:///mnt/p.jpg /tmp/p.png", True),
+        ("/usr/bin/totem-video-thumbnailer -s 256 /mnt/v.mp4 /tmp/v.png", True),
+        ("ffmpegthumbnailer -i /mnt/v.mp4 -o /tmp/v.png", True),
+        ("/usr/libexec/glycin-thumbnailer -i file:///mnt/p.jpg", True),
+        (
+            "/usr/libexec/kf5/kioslave5 /usr/lib/plugins/kf5/kio/thumbnail.so thumbnail local:/a",
+            True,
+        ),
+        (
+            "/usr/libexec/kf6/kioworker /usr/lib/plugins/kf6/kio/thumbnail.so thumbnail local:/a",
+            True,
+        ),
+        ("/usr/libexec/kf6/kioworker /usr/lib/plugins/kf6/kio/file.so file local:/a", False),
+        ("/usr/bin/baloo_file_extractor", True),
+        ("/usr/libexec/tracker-extract-3 --socket-fd 3", True),
+        ("/usr/libexec/localsearch-extractor-3", True),
+        ("updatedb.plocate", True),
+        ("thunar /mnt/thumbnailer", False),
+        ("nautilus --new-window /mnt", False),
+        ("dolphin /mnt", False),
+        ("cp /mnt/thumbnail.so /tmp", False),
+        ("sha256sum tumblerd", False),
+    ],
+)
+def test_the_default_list_knows_thumbnailers_and_indexers(fake_proc, command, is_denied):
+    """As desktops start them; the file managers themselves, and what people run, are not meant."""
+    program = program_of(fake_proc(command, Tgid="7"))
+    assert is_denied is program.matches(DEFAULT_DENY_PROGRAMS)

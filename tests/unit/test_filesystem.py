@@ -11,12 +11,13 @@ import trio
 
 import client
 from fsmount.answers import Absent, Rules, Stale
-from fsmount.callers import Caller
+from fsmount.callers import Caller, program_of
 from fsmount.catalog import Catalog
 from fsmount.content import Contents
 from fsmount.deletion import Deleter, Readers
 from fsmount.errors import (
     AbsentError,
+    AccessRefusedError,
     NoAttributeError,
     NotADirectoryHereError,
     NotEmptyError,
@@ -25,7 +26,7 @@ from fsmount.errors import (
     RefusedError,
 )
 from fsmount.filesystem import Filesystem
-from fsmount.inodes import HIDDEN_DIR, ROOT, STATUS, Kind, inode_of
+from fsmount.inodes import HIDDEN_DIR, ROOT, STATUS, Inode, Kind, inode_of
 from fsmount.service import Service
 from fsmount.store import ContentStore
 from fsmount.tree import Attributes
@@ -304,6 +305,59 @@ async def test_small_files_are_whole_before_they_are_open(tmp_path):
         opened = await w.fs.open(inode_of(1, Kind.CONTENT), os.O_RDONLY, ME)
         assert 0 == len(w.files.requests)
         assert BODY == await w.fs.read(opened.handle, 0, 100)
+
+
+async def test_a_denied_program_causes_no_request_at_all(tmp_path):
+    """Neither for a record, nor for a size that only the content tells, nor for content; others may."""
+    me = frozenset({program_of(ME.tid).comm})
+    records = {A: record(A, size_bytes=None)}
+    content = inode_of(1, Kind.CONTENT)
+    async with world(tmp_path, A, rules=Rules(deny_programs=me), records=records) as w:
+        directory = (await w.entry(A)).inode
+        for look in (
+            lambda: w.fs.opendir(directory, ME),
+            lambda: w.fs.lookup(directory, b"a.txt", ME),
+            lambda: w.fs.open(content, os.O_RDONLY, ME),
+        ):
+            with pytest.raises(AccessRefusedError):
+                await look()
+        assert [] == w.files.asked
+        await w.fs.opendir(directory, OTHER)
+        await w.fs.opendir(directory, ME)
+        for look in (
+            lambda: w.fs.lookup(directory, b"a.txt", ME),
+            lambda: w.fs.getattr(content, ME),
+            lambda: w.fs.open(content, os.O_RDONLY, ME),
+        ):
+            with pytest.raises(AccessRefusedError):
+                await look()
+        assert ([A], []) == (w.files.asked, w.files.requests)
+        assert 6 == w.fs.counters.denied
+        await w.fs.open(content, os.O_RDONLY, OTHER)
+        assert len(BODY) == (await w.fs.getattr(content, ME)).size_bytes
+        await w.fs.open(content, os.O_RDONLY, ME)
+        assert (1, 6) == (len(w.files.requests), w.fs.counters.denied)
+
+
+async def test_what_the_kernel_forgot_is_found_by_its_number(tmp_path):
+    """Itself and the directory that it is in, as servers of NFS need; any other number is absent."""
+    async with world(tmp_path, A, records={A: record(A)}) as w:
+        directory, content = await w.entry(A), inode_of(1, Kind.CONTENT)
+        found = [
+            await w.fs.lookup(Inode(inode), name, ME)
+            for inode, name in [
+                (content, b"."),
+                (content, b".."),
+                (directory.inode, b"."),
+                (directory.inode, b".."),
+                (ROOT, b"."),
+            ]
+        ]
+        expected = [content, directory.inode, directory.inode, ROOT, ROOT]
+        assert expected == [node.inode for node in found if isinstance(node, Attributes)]
+        for strange in (0, 7, 4_000, 1 << 61, 0xF << 58 | 1 << 62, (1 << 64) - 1):
+            with pytest.raises(AbsentError):
+                await w.fs.lookup(Inode(strange), b".", ME)
 
 
 async def test_attributes_are_there_for_the_right_nodes(tmp_path):

@@ -14,8 +14,10 @@ from fsmount.inodes import (
     Kind,
     ViewKind,
     ViewNode,
+    directory_of,
     inode_of,
     inode_of_view,
+    is_given_out,
     split,
     view_node,
 )
@@ -106,3 +108,29 @@ def test_a_handle_is_never_given_out_again(opens: list[bool]):
             table.release(still_open.pop(0))
     assert len(given_out) == len(set(given_out))
     assert len(still_open) == len(table)
+
+
+@pytest.mark.parametrize(
+    ("inode", "expected"),
+    [
+        (0, False),
+        (ROOT, True),
+        (STATUS, True),
+        (inode_of(7, Kind.META), True),
+        (inode_of(7, Kind.META) + 1, False),  # the one to spare
+        (inode_of_view(ViewNode(ViewKind.PERSON, 3)), True),
+        (1 << 62 | 15 << 58, False),
+        ((1 << 64) - 1, False),
+    ],
+)
+def test_numbers_from_outside_are_told_from_those_of_nodes(inode, expected):
+    """A client of an NFS server may send any."""
+    assert expected is is_given_out(Inode(inode))
+
+
+def test_every_node_of_a_file_is_in_its_directory_and_that_in_the_root():
+    """The kernel walks up like this to a directory that it has forgotten."""
+    directory = inode_of(7, Kind.DIRECTORY)
+    assert {directory} == {directory_of(inode_of(7, kind)) for kind in (Kind.CONTENT, Kind.META)}
+    assert {ROOT} == {directory_of(inode) for inode in (directory, HIDDEN_DIR, ROOT)}
+    assert HIDDEN_DIR == directory_of(STATUS)

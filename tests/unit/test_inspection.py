@@ -47,6 +47,13 @@ def test_documents_of_other_versions_are_shown_as_far_as_they_go(answers):
 
 def test_only_what_is_known_of_the_budget_is_shown():
     """Unknown is not zero."""
-    document = {"service": {"state": "reachable", "budget": {"limit": None, "reset_in_s": 3.14159}}}
-    expected = [("service", "reachable"), ("request budget", "reset in 3.1 s")]
+    document = {
+        "service": {"state": "reachable", "budget": {"limit": None, "reset_in_s": 3.14159}},
+        "readers": {"denied": 0},
+    }
+    expected = [
+        ("denied to programs", "0"),
+        ("service", "reachable"),
+        ("request budget", "reset in 3.1 s"),
+    ]
     assert expected == inspection.rows_of(document)

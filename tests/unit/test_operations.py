@@ -20,7 +20,7 @@ from fsmount.boundary import Boundary
 from fsmount.filesystem import Filesystem
 from fsmount.inodes import Handle, Inode
 from fsmount.operations import Operations, Owner
-from fsmount.tree import Attributes, directory_attributes, file_attributes
+from fsmount.tree import Attributes, directory_attributes, file_attributes, link_attributes
 
 CTX = pyfuse3.RequestContext()
 ENTRY_FIELDS = [
@@ -31,6 +31,7 @@ TOKEN = cast("pyfuse3.ReaddirToken", None)  # only the library can make one
 FILE = file_attributes(
     Inode(5), 1025, 1_700_000_000_123_456_789, attr_timeout_s=3, entry_timeout_s=4
 )
+LINK = link_attributes(Inode(6), b"../a.txt", 7, attr_timeout_s=1, entry_timeout_s=2)
 DIRECTORY = directory_attributes(Inode(4), 7, writable=False, attr_timeout_s=1, entry_timeout_s=2)
 
 
@@ -64,6 +65,9 @@ class FakeFilesystem:
 
     def inode_of_open(self, handle):
         return self._answer("inode_of_open", handle) or 4
+
+    def parent_of_open(self, handle):
+        return self._answer("parent_of_open", handle) or 1
 
     def releasedir(self, handle):
         return self._answer("releasedir", handle)
@@ -272,6 +276,12 @@ async def test_an_umask_of_nothing_shows_files_to_all():
     assert 0o444 == stat.S_IMODE((await handlers.getattr(5, CTX)).st_mode)
 
 
+async def test_links_keep_the_mode_that_links_have():
+    """Whatever the umask: it is nobody's business who may follow one, and archives record it."""
+    handlers, _ = operations_over({"lookup": LINK}, umask=0o077)
+    assert stat.S_IFLNK | 0o777 == (await handlers.lookup(4, b"a.txt", CTX)).st_mode
+
+
 async def test_an_absent_name_is_an_answer_that_the_kernel_remembers():
     """Inode 0 with a lifetime, not ENOENT, which the kernel would ask for again and again."""
     handlers, _ = operations_over({"lookup": Absent(60.0)})
@@ -399,9 +409,9 @@ async def test_an_operation_that_hangs_is_answered_in_time(autojump_clock, monke
     assert (errno.ETIMEDOUT, 90) == (raised.value.errno, trio.current_time())
 
 
-def test_inode_numbers_are_not_for_reexporting():
-    """Otherwise the kernel would look up `.` by inode number, as NFS servers do."""
-    assert Operations.supports_dot_lookup is False
+def test_the_kernel_may_ask_by_number():
+    """Otherwise a server of NFS gets ESTALE for whatever the kernel has forgotten meanwhile."""
+    assert Operations.supports_dot_lookup is True
 
 
 @pytest.mark.parametrize(
