@@ -253,7 +253,7 @@ class Operations(pyfuse3.Operations):
         return data
 
     def _dot(self, handle: Handle, name: bytes) -> EntryAttributes:
-        """Return what a listing says of the directory itself, or of its parent; the kernel keeps nothing of it."""
+        """Return what a listing says of the directory itself, or of its parent; the kernel keeps none."""
         entry = EntryAttributes()
         is_itself = name == b"."
         find = self._fs.inode_of_open if is_itself else self._fs.parent_of_open

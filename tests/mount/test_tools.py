@@ -1,6 +1,7 @@
 """Forensic and everyday tools agree between the mount and a plain directory of the same files."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ from tests.support.collecting import collect
 from tests.support.emulator import RunningEmulator
 from tests.support.exhibits import ARTIST, LEDGER_TOTAL, NEEDLE, SENTENCE, exhibits
 from tests.support.faults import cut_after
-from tests.support.mounts import run, shell
+from tests.support.mounts import run, shell, wait_until
 
 # What records may leave open.
 UNTOLD: list[dict[str, Any]] = [
@@ -202,11 +203,28 @@ def test_forensic_tools_find_what_is_known_to_be_there(mount, emulator, rule, si
                 emulator.log.reset()
                 expected = outcome(tool.script, plain, tmp_path / "out", rule, signature)
                 assert (0, True) == (expected[0], tool.says in expected[1]), (name, expected)
-                for requests in ({"content": tool.requests}, {}):
+                for requests in (tool.requests, 0):
                     found = outcome(tool.script, mounted.path, tmp_path / "out", rule, signature)
                     assert expected == found, name
-                    assert requests == emulator.log.counts(), name
+                    asked = asked_for(mounted, emulator)
+                    # Tools that read one file each, one after the other, may look like a walk.
+                    assert asked == requests or (len(tools) > 1 and asked < requests), name
                     emulator.log.reset()
+
+
+def asked_for(mounted, emulator: RunningEmulator) -> int:
+    """Return how many contents a tool asked for, without those that were fetched ahead and not read."""
+
+    def ahead() -> dict[str, int]:
+        counters: dict[str, int] = json.loads(
+            (mounted.path / ".fsmount" / "status.json").read_bytes()
+        )["ahead"]
+        return counters
+
+    wait_until(lambda: ahead()["under_way"] == 0, within_s=5)
+    counts = emulator.log.counts()
+    assert set(counts) <= {"content"}
+    return counts["content"] - ahead()["unread"] if counts else 0
 
 
 def collect_exhibits(mount, emulator: RunningEmulator, place: Path) -> tuple[Path, Path]:
