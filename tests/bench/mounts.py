@@ -6,6 +6,7 @@ All show `<id>/<name>`. Nothing here stays behind: a mount that does not end has
 import contextlib
 import dataclasses
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,18 +52,20 @@ def fsmount(
     max_rpm: int = NO_LIMIT_RPM,
 ) -> Iterator[Mount]:
     """Mount a collected case, a new one unless `case` names one; without servers, offline."""
-    place = Path(tempfile.mkdtemp(dir=directory))
-    if case is None:
-        assert servers is not None
-        case = place / "case"
-        collect(servers, case)
     service: Sequence[str] = ["--offline"]
     key = None
     if servers is not None:
         service = ["--base-url", servers.api_url, "--max-rpm", str(max_rpm)]
         key = servers.read_key
-    with MountedProcess(case, place / "mnt", "--no-views", *service, *options, key=key) as mounted:
-        yield Mount(mounted.path, mounted.pid, case)
+    with _place(directory) as place:
+        if case is None:
+            assert servers is not None
+            case = place / "case"
+            collect(servers, case)
+        with MountedProcess(
+            case, place / "mnt", "--no-views", *service, *options, key=key
+        ) as mounted:
+            yield Mount(mounted.path, mounted.pid, case)
 
 
 def collect(servers: Servers, case: Path) -> None:
@@ -87,38 +90,49 @@ def collect(servers: Servers, case: Path) -> None:
 @contextlib.contextmanager
 def rclone(directory: Path, servers: Servers, *, mode: str = "off") -> Iterator[Mount]:
     """Mount the facade with `rclone mount` over its `http` backend."""
-    place = Path(tempfile.mkdtemp(dir=directory))
-    command = [
-        str(RCLONE),
-        "mount",
-        ":http:",
-        str(place / "mnt"),
-        f"--http-url={servers.files_url}/",
-        "--read-only",
-        f"--vfs-cache-mode={mode}",
-        f"--cache-dir={place / 'cache'}",
-        "--config=/dev/null",
-    ]
-    with _guarded(command, place / "mnt") as mount:
-        yield mount
+    with _place(directory) as place:
+        command = [
+            str(RCLONE),
+            "mount",
+            ":http:",
+            str(place / "mnt"),
+            f"--http-url={servers.files_url}/",
+            "--read-only",
+            f"--vfs-cache-mode={mode}",
+            f"--cache-dir={place / 'cache'}",
+            "--config=/dev/null",
+        ]
+        with _guarded(command, place / "mnt") as mount:
+            yield mount
 
 
 @contextlib.contextmanager
 def naive(directory: Path, servers: Servers) -> Iterator[Mount]:
     """Mount with the program that a user of the SDK would write first."""
-    place = Path(tempfile.mkdtemp(dir=directory))
-    command = [sys.executable, "-m", "tests.bench.naive", servers.api_url, servers.read_key]
-    with _guarded([*command, str(place / "mnt")], place / "mnt") as mount:
-        yield mount
+    with _place(directory) as place:
+        command = [sys.executable, "-m", "tests.bench.naive", servers.api_url, servers.read_key]
+        with _guarded([*command, str(place / "mnt")], place / "mnt") as mount:
+            yield mount
 
 
 @contextlib.contextmanager
 def floor(directory: Path, directories: int, size_bytes: int) -> Iterator[Mount]:
     """Mount the stub, which answers with constants; see `tests.bench.stub`."""
+    with _place(directory) as place:
+        command = [sys.executable, "-m", "tests.bench.stub", str(directories), str(size_bytes)]
+        with _guarded([*command, str(place / "mnt")], place / "mnt") as mount:
+            yield mount
+
+
+@contextlib.contextmanager
+def _place(directory: Path) -> Iterator[Path]:
+    """Make room for a case, a cache and a mountpoint, and give it back: a round can take gigabytes."""
     place = Path(tempfile.mkdtemp(dir=directory))
-    command = [sys.executable, "-m", "tests.bench.stub", str(directories), str(size_bytes)]
-    with _guarded([*command, str(place / "mnt")], place / "mnt") as mount:
-        yield mount
+    try:
+        yield place
+    finally:
+        if find_mount(place / "mnt") is None:  # else something would be removed through the mount
+            shutil.rmtree(place)
 
 
 @contextlib.contextmanager

@@ -30,20 +30,24 @@ def search_without_latency(suite: Suite) -> None:
 
 
 def search_within_budget(suite: Suite) -> None:
-    """Cold `grep -r` over 1,000 files with 600 requests a minute and 100 ms."""
-    load = _small(Load(latency_s=_LATENCY_S, requests_per_minute=BUDGET_RPM), 1000)
+    """Cold `grep -r` with 600 requests a minute and 100 ms, over a few files more than the minutes allow.
+
+    The server counts in fixed minutes from the first request on, so the last files can't come before they
+    have passed: that time is the limit which the budget sets, and the share is how near it was.
+    """
+    minutes = suite.pick(2, 1)
+    count = minutes * BUDGET_RPM + _PER_CHAT
+    load = _small(Load(latency_s=_LATENCY_S, requests_per_minute=BUDGET_RPM), count)
+    case = suite.directory / "budget" / "case"
     with Servers(load) as servers:
-        case = suite.directory / "budget" / "case"
         mounts.collect(servers, case)
-        # The rest of the budget that collecting left is not what is measured.
-        servers.reset()
         with mounts.fsmount(suite.directory, servers, case=case, max_rpm=BUDGET_RPM) as mount:
             servers.reset()
             seconds = timed(grep, [mount.path])
             seen = servers.traffic()
-            share = seen.requests / seen.seconds * 60 / BUDGET_RPM
             note = f"{seen.requests} requests in {seen.seconds:.1f} s, {seen.refused} refused"
             suite.add("grep, 600 a minute", US, seconds, "s", mount=mount, note=note)
+            share = minutes * 60 / seen.seconds
             suite.add("share of the budget", US, share, "", mount=mount, more_is_better=True)
 
 
