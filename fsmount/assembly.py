@@ -134,6 +134,8 @@ class _Parts:
         send_stale, receive_stale = trio.open_memory_channel[Stale](math.inf)
         self._contents.on_true_size = lambda key: self._announce(key, send_stale)
         api = self._api
+        if api:
+            self._nursery.start_soon(api.warm_up)
         ahead = None
         if self._service:
             ahead = Ahead(self._catalog, self._contents, self._nursery)

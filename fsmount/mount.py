@@ -175,6 +175,9 @@ class _Session:
 
     async def _announce(self, built: Built) -> None:
         """Say that the mount answers; the loop runs by now."""
+        # The kernel sets limits of its own when the session's first message is answered, which comes before
+        # this; what is set earlier is overwritten. Detaching frees the thread, should nobody answer.
+        await trio.to_thread.run_sync(os.stat, self._settings.mountpoint, abandon_on_cancel=True)
         self._attachment.tune()
         log.info("mounted case %s at %s", self._case.name, self._settings.mountpoint)
         await keep_posted(self._manager, self._answers, built.describe, self._readiness.ready)

@@ -1,21 +1,17 @@
 """How cost grows with the number of files: collecting, the catalog, mounting, listing, memory.
 
-`python -m tests.bench.scale [--files N ...] [--json FILE]` makes a case of each size and prints a table. The
-walk is fed from memory, so that the server is not what is measured; listing is compared with a stub that
-lists as many constant names, in the same run.
+`python -m tests.bench.scale [--files N ...] [--json FILE] [--plot FILE]` makes a case of each size. The walk
+is fed from memory, so that the server is not what is measured; listing is compared with a stub that lists as
+many constant names, in the same run.
 """
 
 import argparse
-import contextlib
 import dataclasses
 import json
-import os
 import resource
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import trio
@@ -27,11 +23,14 @@ from client._walk import read_page
 from fsmount.case import Case
 from fsmount.collect import Collector
 from fsmount.collection import Collection, Wanted
-from fsmount.mountpoint import detach
-from tests.support.mounts import MountedProcess, require_fuse, run, wait_until
+from tests.bench import plot
+from tests.bench.mounts import floor
+from tests.support.mounts import MountedProcess, require_fuse, run
 
 MIB = 1 << 20
 FILES_PER_CHAT = 10
+SIZES = [100, 1_000, 10_000, 100_000, 1_000_000]
+TITLE = "seconds against the number of files"
 USERS = 50
 FIND_UP_TO = 100_000  # find opens every directory: four requests to the mount for each
 
@@ -148,8 +147,8 @@ def measure(files: int, directory: Path) -> Row:
             find = time.perf_counter() - started
             assert found.stdout.count(b"\n") == 2 * files, found.stderr
         rss_after = mount.rss_bytes()
-    with stub(files, directory / "stub") as place:
-        floor = listed(place, files)
+    with floor(directory, files, 0) as stub:
+        ls_floor = listed(stub.path, files)
     return Row(
         files,
         files / took,
@@ -157,7 +156,7 @@ def measure(files: int, directory: Path) -> Row:
         size / files,
         ready,
         ls,
-        floor,
+        ls_floor,
         find,
         rss_idle,
         rss_after,
@@ -175,29 +174,20 @@ def listed(directory: Path, expected: int) -> float:
     return sorted(times)[1]
 
 
-@contextlib.contextmanager
-def stub(count: int, mountpoint: Path) -> Iterator[Path]:
-    """Mount the stub for the length of the context."""
-    mountpoint.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "tests.bench.stub", str(count), str(mountpoint)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        try:
-            wait_until(lambda: os.path.ismount(mountpoint), within_s=10)
-            yield mountpoint
-        finally:
-            detach(mountpoint)
-            process.wait(20)
+def curves(rows: Sequence[Row]) -> dict[str, list[tuple[float, float]]]:
+    """Return seconds against the number of files, for a plot."""
+    found = [(float(row.files), row.find_s) for row in rows if row.find_s is not None]
+    return {
+        "collect": [(row.files, row.files / row.collect_per_s) for row in rows],
+        "mount ready": [(row.files, row.ready_s) for row in rows],
+        "ls -f": [(row.files, row.ls_s) for row in rows],
+        "ls -f of the stub": [(row.files, row.ls_floor_s) for row in rows],
+        "find -type f": found,
+    }
 
 
-def main() -> None:
-    """Measure every size and print it."""
-    parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.bench.scale")
-    parser.add_argument("--files", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
-    parser.add_argument("--json", type=Path, help="write the results there as well")
-    arguments = parser.parse_args()
-    require_fuse()
-    with tempfile.TemporaryDirectory(prefix="fsmount-scale-") as directory:
-        rows = [measure(files, Path(directory)) for files in arguments.files]
+def print_table(rows: Sequence[Row]) -> None:
+    """Print what each size costs."""
     table = Table(
         "files",
         "collect",
@@ -208,6 +198,7 @@ def main() -> None:
         "ratio",
         "find -type f",
         "memory",
+        title="cost against the number of files",
     )
     for row in rows:
         table.add_row(
@@ -225,6 +216,21 @@ def main() -> None:
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"requests of a run with nothing new: {[row.rerun_requests for row in rows]}")
     print(f"memory of the process that collected, most: {own:.0f} MiB")
+
+
+def main() -> None:
+    """Measure every size and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, prog="python -m tests.bench.scale")
+    parser.add_argument("--files", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--json", type=Path, help="write the results there as well")
+    parser.add_argument("--plot", type=Path, help="draw seconds against the number of files there")
+    arguments = parser.parse_args()
+    require_fuse()
+    with tempfile.TemporaryDirectory(prefix="fsmount-scale-") as directory:
+        rows = [measure(files, Path(directory)) for files in arguments.files]
+    print_table(rows)
+    if arguments.plot:
+        arguments.plot.write_text(plot.draw(TITLE, "files", "seconds", curves(rows)))
     if arguments.json:
         arguments.json.write_text(json.dumps([dataclasses.asdict(row) for row in rows]) + "\n")
 

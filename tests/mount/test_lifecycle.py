@@ -34,6 +34,16 @@ def wait_gone(process: subprocess.Popen[bytes], within_s: float) -> float:
     return time.monotonic() - started
 
 
+def test_the_kernel_reads_in_large_pieces(mount, emulator):
+    """What the kernel reads at once is raised, and stays so: its own limits are set by then."""
+    with mount(emulator, ids=[add(emulator)]) as mounted:
+        found = find_mount(mounted.path)
+        assert found is not None
+        setting = Path(f"/sys/class/bdi/0:{found.number}/read_ahead_kb")
+        expected = "512" if os.access(setting, os.W_OK) else "128"  # only root may set it
+        assert expected == setting.read_text().strip()
+
+
 @pytest.mark.parametrize("where", ["open", "read", "lookup", "listing", "stat"])
 def test_a_killed_reader_is_gone_within_a_second(mount, emulator, where):
     """Kill -9 works wherever a program waits: on a record, on an unknown size, on a body."""

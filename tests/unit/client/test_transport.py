@@ -2,6 +2,8 @@
 
 import contextlib
 import math
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -520,3 +522,18 @@ async def test_an_injected_transport_is_used_as_it_is():
         assert b"abc" == await waiting.files.download("f1")
         async with waiting.files.open_stream("f1") as stream:
             assert (b"abc", b"") == (await stream.receive(), await stream.receive())
+
+
+def test_a_warm_client_loads_nothing_for_its_first_request():
+    """What anyio needs for the event loop is there by the time the client is entered."""
+    script = (
+        "import sys, trio, client\n"
+        "async def main():\n"
+        "    async with client.AsyncComplianceClient('key', base_url='http://127.0.0.1:9'):\n"
+        "        print('anyio._backends._trio' in sys.modules)\n"
+        "trio.run(main)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert "True\n" == done.stdout
