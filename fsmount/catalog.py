@@ -13,7 +13,7 @@ import functools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import trio
 
@@ -69,13 +69,8 @@ class Entry:
         return self.record is not None and has_content(self.record)
 
 
-class Listed(NamedTuple):
-    """One line of the root's listing; `has_record` may be any truth value."""
-
-    number: int
-    claude_file_id: str
-    mtime_ns: int
-    has_record: bool
+# One line of the root's listing: number, id, date in nanoseconds since 1970, whether anything more is known.
+Listed = tuple[int, str, int, int]
 
 
 class Catalog:
@@ -115,11 +110,18 @@ class Catalog:
         """Return a file by its number, shown or not."""
         return self._find(self._by_number, number)
 
+    def version(self) -> int:
+        """Return a number that is another one after every change, whoever made it."""
+        # SQLite counts for a connection what others have committed: the reader's own writes there are none.
+        with reported(self._path):
+            number: int = self._reader.execute("PRAGMA data_version").fetchone()[0]
+        return number
+
     def page(self, after: int, limit: int) -> list[Listed]:
         """Return the next `limit` shown files whose number is greater than `after`, in order."""
         with reported(self._path):
-            rows = self._reader.execute(self._page, (after, limit)).fetchall()
-        return list(map(Listed._make, rows))
+            rows: list[Listed] = self._reader.execute(self._page, (after, limit)).fetchall()
+        return rows
 
     def following(self, order: Order, place: Place, limit: int) -> list[Place]:
         """Return shown files with content that follow a place in an order."""

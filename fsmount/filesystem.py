@@ -43,6 +43,7 @@ from fsmount.inodes import (
     split,
     view_node,
 )
+from fsmount.listing import EntriesBehind, OpenDirectory
 from fsmount.names import META_NAME
 from fsmount.removal import Removal
 from fsmount.service import Service
@@ -71,7 +72,6 @@ class _OpenBytes:
 
 
 _OpenFile = _OpenBytes | OpenContent
-_Directory = Callable[[int], Iterator[DirEntry]]  # yields what comes behind a position
 
 
 class Filesystem:
@@ -118,7 +118,7 @@ class Filesystem:
         )
         self._removal = Removal(catalog, contents, self._entries, deleter)
         self._files: HandleTable[_OpenFile] = HandleTable()
-        self._directories: HandleTable[tuple[Inode, _Directory]] = HandleTable()
+        self._directories: HandleTable[tuple[Inode, OpenDirectory]] = HandleTable()
 
     @property
     def allows_delete(self) -> bool:
@@ -215,12 +215,13 @@ class Filesystem:
 
     async def opendir(self, inode: Inode, caller: Caller) -> Handle:
         """Open a directory; one of a file is listed as it is now, the root as it is when read."""
-        return self._directories.open((inode, await self._directory(inode, caller)))
+        directory = OpenDirectory(await self._directory(inode, caller), self._catalog.version)
+        return self._directories.open((inode, directory))
 
     def readdir(self, handle: Handle, start: int) -> Iterator[DirEntry]:
         """Yield the entries after position `start`; positions stay valid while files come and go."""
-        _, entries = self._directories.get(handle)
-        return entries(start)
+        _, directory = self._directories.get(handle)
+        return directory.behind(start)
 
     def inode_of_open(self, handle: Handle) -> Inode:
         """Return which directory is open: its own entry in its listing."""
@@ -230,7 +231,7 @@ class Filesystem:
         """Return which directory the open one is in."""
         return self._by_number(self.inode_of_open(handle), b"..")
 
-    async def _directory(self, inode: Inode, caller: Caller) -> _Directory:
+    async def _directory(self, inode: Inode, caller: Caller) -> EntriesBehind:
         if inode == ROOT:
             return self._entries_of_root
         if (node := view_node(inode)) and self._views:
@@ -254,7 +255,7 @@ class Filesystem:
         after = start
         while page := self._catalog.page(after, _PAGE_ENTRIES):
             yield from self._view.listed(page)
-            after = page[-1].number
+            after = page[-1][0]
         if self._views:
             yield from self._views.entries_of_root(start)
 

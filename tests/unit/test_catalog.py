@@ -39,8 +39,8 @@ def walk(catalog: Catalog, page: int = 3) -> list[str]:
     found: list[str] = []
     after = 0
     while listed := catalog.page(after, page):
-        found += [line.claude_file_id for line in listed]
-        after = listed[-1].number
+        found += [claude_file_id for _, claude_file_id, *_ in listed]
+        after = listed[-1][0]
     return found
 
 
@@ -53,6 +53,18 @@ async def test_ids_are_listed_in_the_order_they_came(catalog):
     entry = catalog.find("a")
     assert entry is not None
     assert (None, None, False) == (entry.record, entry.content_name, entry.has_content)
+
+
+async def test_the_version_moves_with_every_change_of_anyone(catalog, tmp_path):
+    """Of its own writer and of another process's, and with nothing else."""
+    seen = [catalog.version(), catalog.version()]
+    assert 1 == len(set(seen))
+    await catalog.add_ids(["a"])
+    seen.append(catalog.version())
+    with contextlib.closing(Catalog(tmp_path / "catalog.sqlite3")) as other:
+        await other.put_record(record("a"))
+        seen.append(catalog.version())
+    assert 3 == len(set(seen))
 
 
 async def test_a_record_settles_the_name_for_ever(catalog):
@@ -142,8 +154,8 @@ def test_any_history_keeps_numbers_and_names(steps, page, tmp_path_factory):
             assert len(live) == catalog.count()
             first = catalog.page(0, page)
             await catalog.add_ids(["late"])
-            rest = catalog.page(first[-1].number, 100) if first else catalog.page(0, 100)
-            seen = [line.claude_file_id for line in [*first, *rest]]
+            rest = catalog.page(first[-1][0], 100) if first else catalog.page(0, 100)
+            seen = [claude_file_id for _, claude_file_id, *_ in [*first, *rest]]
             assert len(seen) == len(set(seen)) == len(live) + 1
 
     trio.run(scenario)
