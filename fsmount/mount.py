@@ -175,9 +175,10 @@ class _Session:
 
     async def _announce(self, built: Built) -> None:
         """Say that the mount answers; the loop runs by now."""
-        # The kernel sets limits of its own when the session's first message is answered, which comes before
-        # this; what is set earlier is overwritten. Detaching frees the thread, should nobody answer.
-        await trio.to_thread.run_sync(os.stat, self._settings.mountpoint, abandon_on_cancel=True)
+        # The kernel sets limits of its own when the session's first message is answered; what is set earlier
+        # is overwritten. Nothing here may look at the mountpoint by its path: on an automount that waits for
+        # systemd, and systemd for us.
+        await self._operations.began.wait()
         self._attachment.tune()
         log.info("mounted case %s at %s", self._case.name, self._settings.mountpoint)
         await keep_posted(self._manager, self._answers, built.describe, self._readiness.ready)

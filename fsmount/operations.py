@@ -71,6 +71,9 @@ class Operations(pyfuse3.Operations):
 
     _fs: Filesystem
     _boundary: Boundary
+    began: (
+        trio.Event
+    )  # the kernel's first message is being answered: it is by the time this is waited for
 
     def __init__(self, owner: Owner) -> None:
         super().__init__()
@@ -83,6 +86,11 @@ class Operations(pyfuse3.Operations):
         """
         self._fs = filesystem
         self._boundary = boundary
+        self.began = trio.Event()
+
+    def init(self) -> None:
+        """Note the session's first message."""
+        self.began.set()
 
     # -- names and attributes --------------------------------------------------------------------
 

@@ -86,7 +86,7 @@ def test_a_crash_leaves_no_dead_mount_behind(machine):
 
 def test_a_setting_too_much_hides_the_mount(machine):
     """Which is why the unit has none of them: nothing fails, and nobody sees the case."""
-    machine.configure("hidden", unit="[Service]\nPrivateTmp=yes\n")
+    machine.configure("hidden", unit="[Service]\nProtectKernelLogs=yes\n")
     unit = "fsmount@hidden.service"
     assert 0 == machine.systemctl("start", unit).returncode, machine.log_of(unit)
     assert ("active", "success") == shown(machine, unit, "ActiveState Result")
