@@ -190,12 +190,11 @@ class _Session:
         """
         if not self._attachment.is_mounted:
             return self._has_answered
-        mountpoint, limiter = (
-            self._settings.mountpoint,
-            trio.CapacityLimiter(1),
-        )  # not queued with work
         number = await trio.to_thread.run_sync(
-            look, mountpoint, abandon_on_cancel=True, limiter=limiter
+            look,
+            self._settings.mountpoint,
+            abandon_on_cancel=True,
+            limiter=trio.CapacityLimiter(1),  # not queued with work
         )
         self._has_answered |= number == 0
         return number == 0

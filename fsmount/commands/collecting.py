@@ -1,7 +1,5 @@
 """`fsmount collect`."""
 
-import logging
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,10 +8,9 @@ from cyclopts import Parameter
 from fsmount import collect_settings as wishes
 from fsmount import config as settings_of
 from fsmount import logs
+from fsmount.commands.keys import take_key
 from fsmount.commands.options import LIMITS, OUTPUT, SERVICE, WISH, CaseArgument, flag, option
 from fsmount.errors import UsageError
-
-_log = logging.getLogger(__name__)
 
 
 def _several(metavar: str) -> Parameter:
@@ -90,12 +87,11 @@ def collect(
     config
         TOML file with options; those of other commands are passed over.
     """
-    key, warnings = settings_of.find_key(key_file, os.environ)
+    key = take_key(key_file, log_format=log_format, level="debug" if verbose else log_level)
     if key is None:
         raise UsageError(
             f"no API key: name a file with --key-file, or set {settings_of.KEY_VARIABLE}"
         )
-    logs.configure(log_format, "debug" if verbose else log_level, secret=key.reveal())
     settings = wishes.CollectSettings(
         case=case,
         key=key,
@@ -111,8 +107,6 @@ def collect(
         dry_run=dry_run,
         max_rpm=max_rpm,
     )
-    for warning in warnings:
-        _log.warning("%s", warning)
     from fsmount.gathering import run  # noqa: PLC0415 - see the package
 
     return run(settings)

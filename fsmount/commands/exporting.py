@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from fsmount import config as settings_of
 from fsmount import logs
+from fsmount.commands.keys import take_key
 from fsmount.commands.options import LIMITS, OUTPUT, SERVICE, CaseArgument, flag, option
 from fsmount.errors import UsageError
 
@@ -72,11 +73,8 @@ def export(
     from fsmount.export import export as run  # noqa: PLC0415
     from fsmount.inventory import Inventory  # noqa: PLC0415
 
-    key, warnings = settings_of.find_key(key_file, os.environ, offline=offline)
     level: logs.LogLevel = "debug" if _log.isEnabledFor(logging.DEBUG) else "warning"
-    logs.configure("text", level, secret=key.reveal() if key else None)
-    for warning in warnings:
-        _log.warning("%s", warning)
+    key = take_key(key_file, offline=offline, level=level)
     url = settings_of.check_base_url(base_url, insecure_http=insecure_http)
     if max_rpm < 1:
         raise UsageError("--max-rpm must be at least 1")

@@ -1,6 +1,5 @@
 """`fsmount mount` and `fsmount unmount`."""
 
-import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ from cyclopts import Parameter
 
 from fsmount import config as settings_of
 from fsmount import logs
+from fsmount.commands.keys import take_key
 from fsmount.commands.options import (
     ACCESS,
     GUARDS,
@@ -19,8 +19,6 @@ from fsmount.commands.options import (
     flag,
     option,
 )
-
-_log = logging.getLogger(__name__)
 
 
 def mount(
@@ -110,10 +108,8 @@ def mount(
     config
         TOML file with options; those of other commands are passed over.
     """
-    key, warnings = settings_of.find_key(key_file, os.environ, offline=offline)
-    logs.configure(
-        log_format, "debug" if verbose else log_level, secret=key.reveal() if key else None
-    )
+    level = "debug" if verbose else log_level
+    key = take_key(key_file, offline=offline, log_format=log_format, level=level)
     settings = settings_of.MountSettings(
         case=case,
         mountpoint=mountpoint.absolute(),
@@ -135,8 +131,6 @@ def mount(
         umask=settings_of.parse_umask(umask),
         foreground=foreground,
     )
-    for warning in warnings:
-        _log.warning("%s", warning)
     from fsmount.mount import run  # noqa: PLC0415 - see above
 
     return run(settings)

@@ -6,7 +6,6 @@ when its input does.
 
 import dataclasses
 import json
-import selectors
 import subprocess
 import sys
 from pathlib import Path
@@ -19,11 +18,9 @@ from fsmount.demo.app import Emulator
 from fsmount.demo.behaviour import READ_KEY
 from fsmount.demo.server import serve
 from tests.bench.facade import Facade, filename_of
-from tests.support.process import Load
+from tests.support.process import Load, end_by_input, line_of
 
 _REPOSITORY = Path(__file__).parents[2]
-_ANSWER_S = 120.0  # hashing large files comes before listening: about 1.6 s for a GiB
-_STOP_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -109,24 +106,14 @@ class Servers:
 
     def _read_line(self) -> str:
         assert self._process is not None
-        assert self._process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            line = self._process.stdout.readline() if selector.select(_ANSWER_S) else ""
+        line = line_of(self._process)
         if not line:
             raise RuntimeError("the servers do not answer; their error is on stderr")
         return line
 
     def _stop(self) -> None:
-        process = self._process
-        assert process is not None
-        with process:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        assert self._process is not None
+        end_by_input(self._process)
 
 
 def _traffic(emulator: Emulator) -> Traffic:

@@ -20,7 +20,7 @@ from fsmount.demo.server import serve
 _REPOSITORY = Path(__file__).parents[2]
 
 # Hashing large files comes before listening: about 1.6 s for a GiB.
-_START_LIMIT_S = 120.0
+_ANSWER_LIMIT_S = 120.0
 _STOP_LIMIT_S = 5.0
 
 
@@ -82,11 +82,7 @@ class EmulatorProcess:
             text=True,
         )
         self.pid = self._process.pid
-        assert self._process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            is_ready = bool(selector.select(_START_LIMIT_S))
-        self.url = self._process.stdout.readline().strip() if is_ready else ""
+        self.url = line_of(self._process).strip()
         if not self.url:
             self._stop()
             raise RuntimeError("the emulator's process did not start; its error is on stderr")
@@ -101,16 +97,27 @@ class EmulatorProcess:
         self._stop()
 
     def _stop(self) -> None:
-        """End the process: it ends by itself when its standard input does."""
-        process = self._process
-        assert process is not None
-        with process:
-            assert process.stdin is not None
-            process.stdin.close()
-            try:
-                process.wait(_STOP_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        assert self._process is not None
+        end_by_input(self._process)
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    """Return the next line that a process writes; "" when it ended or wrote none in time."""
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        return process.stdout.readline() if selector.select(_ANSWER_LIMIT_S) else ""
+
+
+def end_by_input(process: subprocess.Popen[str]) -> None:
+    """End a process that ends by itself when its standard input does."""
+    with process:
+        assert process.stdin is not None
+        process.stdin.close()
+        try:
+            process.wait(_STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
 
 
 async def _serve_until_input_ends(load: Load) -> None:

@@ -1,13 +1,11 @@
 """The command line: which source of an option wins, which exit code an end has, one line for each error."""
 
 import dataclasses
-import logging
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -20,52 +18,25 @@ from fsmount.collect_settings import CollectSettings
 from fsmount.config import KEY_VARIABLE, MountSettings
 from fsmount.custody import CustodyLog
 from fsmount.errors import CaseLockedError, UsageError
+from tests.support.commands import KEY, Room, clean_surroundings
 
-KEY = "sk-ant-api01-not-a-real-key"
 Run = Callable[[MountSettings], int]
 
 
-class Mounts:
-    """Stands for the room that mounts: keeps what it was told, and ends as it was told to."""
-
-    def __init__(self) -> None:
-        self.told: list[MountSettings] = []
-        self.error: BaseException | None = None
-        self.code = 0
-
-    def run(self, settings: MountSettings) -> int:
-        self.told.append(settings)
-        if self.error:
-            raise self.error
-        return self.code
-
-    @property
-    def settings(self) -> MountSettings:
-        (settings,) = self.told
-        return settings
+class Mounts(Room[MountSettings]):
+    """Stands for the room that mounts."""
 
 
 @pytest.fixture(autouse=True)
 def _clean_surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep the environment of whoever runs the tests out, and leave logging as it was."""
-    for name in list(os.environ):
-        if name.startswith(("FSMOUNT_", "ANTHROPIC_")) or name == "CREDENTIALS_DIRECTORY":
-            monkeypatch.delenv(name)
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with clean_surroundings(monkeypatch):
+        yield
 
 
 @pytest.fixture
 def mounts(monkeypatch: pytest.MonkeyPatch) -> Mounts:
-    """Stand in for `fsmount.mount`, with a key in the environment."""
     fake = Mounts()
-    module = ModuleType("fsmount.mount")
-    module.run = fake.run  # type: ignore[attr-defined]  # what the command line calls
-    monkeypatch.setitem(sys.modules, "fsmount.mount", module)
-    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    fake.stand_in_for("fsmount.mount", monkeypatch)
     return fake
 
 
@@ -225,13 +196,10 @@ def test_commands_share_one_file(
     file.write_text(text)
     assert 0 == mount("--config", str(file))
     assert (5.0, True) == (mounts.settings.timeout_s, mounts.settings.offline)
-    collected: list[CollectSettings] = []
-    module = ModuleType("fsmount.gathering")
-    module.run = collected.append  # type: ignore[attr-defined]  # what the command line calls
-    monkeypatch.setitem(sys.modules, "fsmount.gathering", module)
-    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    walks = Room[CollectSettings]()
+    walks.stand_in_for("fsmount.gathering", monkeypatch)
     assert 0 == run_command(["collect", "c", "--config", str(file)])
-    assert [("a@example.com", "b@example.com")] == [settings.users for settings in collected]
+    assert [("a@example.com", "b@example.com")] == [settings.users for settings in walks.told]
     capsys.readouterr()
     assert 1 == run_command(["export", str(case.path), str(tmp_path), "--config", str(file)])
     assert "the case has no catalog yet" in only_line(
@@ -339,7 +307,7 @@ def test_a_warning_about_the_key_file_is_logged(
     assert 0 == mount("--key-file", str(path))
     written = capsys.readouterr().err
     assert written.startswith(
-        f"WARNING fsmount.commands.mounting: the key file {path} can be read by others"
+        f"WARNING fsmount.commands.keys: the key file {path} can be read by others"
     )
     assert KEY not in written
 

@@ -1,12 +1,8 @@
 """The command line of `collect`: what reaches the walk, and what is refused before anything is asked."""
 
-import logging
-import os
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -16,51 +12,23 @@ from fsmount.cli import run_command
 from fsmount.collect_settings import CollectSettings
 from fsmount.config import KEY_VARIABLE
 from fsmount.errors import CollectError
+from tests.support.commands import KEY, Room, clean_surroundings
 
-KEY = "sk-ant-api01-not-a-real-key"
 
-
-class Walks:
-    """Stands for the room that collects: keeps what it was told, and ends as it was told to."""
-
-    def __init__(self) -> None:
-        self.told: list[CollectSettings] = []
-        self.error: BaseException | None = None
-        self.code = 0
-
-    def run(self, settings: CollectSettings) -> int:
-        self.told.append(settings)
-        if self.error:
-            raise self.error
-        return self.code
-
-    @property
-    def settings(self) -> CollectSettings:
-        (settings,) = self.told
-        return settings
+class Walks(Room[CollectSettings]):
+    """Stands for the room that collects."""
 
 
 @pytest.fixture(autouse=True)
 def _clean_surroundings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Keep the environment of whoever runs the tests out, and leave logging as it was."""
-    for name in list(os.environ):
-        if name.startswith(("FSMOUNT_", "ANTHROPIC_")) or name == "CREDENTIALS_DIRECTORY":
-            monkeypatch.delenv(name)
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
+    with clean_surroundings(monkeypatch):
+        yield
 
 
 @pytest.fixture
 def walks(monkeypatch: pytest.MonkeyPatch) -> Walks:
-    """Stand in for `fsmount.gathering`, with a key in the environment."""
     fake = Walks()
-    module = ModuleType("fsmount.gathering")
-    module.run = fake.run  # type: ignore[attr-defined]  # what the command line calls
-    monkeypatch.setitem(sys.modules, "fsmount.gathering", module)
-    monkeypatch.setenv(KEY_VARIABLE, KEY)
+    fake.stand_in_for("fsmount.gathering", monkeypatch)
     return fake
 
 
