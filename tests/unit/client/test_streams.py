@@ -290,8 +290,8 @@ def test_any_range_of_any_server_is_right_or_an_error(
 ):
     """What ends well holds the very bytes of the place it names, and all that were asked for.
 
-    A server that is wrong about the size and about nothing else can't be told from one with a smaller file:
-    that is for the digest to find.
+    A server that is wrong about the size and about nothing else can't be told from one with a smaller or
+    a larger file (`lie` makes up the bytes beyond the end): that is for the digest to find.
     """
     end = None if size is None else offset + size
     network = Network(handler=server)
@@ -300,8 +300,9 @@ def test_any_range_of_any_server_is_right_or_an_error(
     except client.ComplianceError:
         assert server is not ignore
         return
-    assert CONTENT[stream.start : stream.start + len(data)] == data
     total = len(CONTENT) if stream.total is None else stream.total
+    file = CONTENT + b"!" * (total - len(CONTENT))
+    assert file[stream.start : stream.start + len(data)] == data
     last = total if end is None else min(end, total)
     if stream.honoured_range:
         assert (offset, last) == (stream.start, stream.start + len(data))
