@@ -70,7 +70,8 @@ class Ahead:
     def _is_worth_it(self, entry: Entry) -> bool:
         size_bytes = entry.record.size_bytes if entry.record else None
         is_small = size_bytes is not None and 0 < size_bytes <= _SMALL_BYTES
-        return is_small and not self._contents.is_stored(entry.claude_file_id)
+        key = entry.claude_file_id  # what a reader has open is not ahead of him
+        return is_small and not (self._contents.is_stored(key) or self._contents.is_open(key))
 
     async def _fetch(self, entry: Entry) -> None:
         """Fetch one file; what goes wrong is for its reader to meet, if there will be one."""

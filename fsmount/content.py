@@ -118,6 +118,11 @@ class Contents:
         known = self.find(claude_file_id)
         return known is not None and known.is_stored
 
+    def is_open(self, claude_file_id: str) -> bool:
+        """Say whether somebody has the file open, or waits for that."""
+        body = self._bodies.get(claude_file_id)
+        return body is not None and bool(body.opens)
+
     @property
     def open_count(self) -> int:
         """How many files are open."""
