@@ -6,6 +6,7 @@ record: guessing at evidence is worse than not having it.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -197,9 +198,14 @@ class Fields:
 
     def others(self, kind: type) -> Mapping[str, object]:
         """Return the fields that a class does not list."""
-        known = {field.name for field in dataclasses.fields(kind)} - {"extra", "raw"}
+        known = _listed_in(kind)
         return {name: value for name, value in self.raw.items() if name not in known}
 
     def _refusal(self, name: str, what: str) -> InvalidResponseError:
         value = "" if name not in self.raw else f": {self.raw[name]!r:.100}"
         return InvalidResponseError(f"{self._about}: field {name} is {what}{value}")
+
+
+@functools.cache
+def _listed_in(kind: type) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(kind)) - {"extra", "raw"}

@@ -12,10 +12,12 @@ from typing import Protocol
 import trio
 
 from fsmount.digest import Expected, Verdict
+from fsmount.disk import Disk
 from fsmount.download import Download
 from fsmount.errors import AbsentError, ContentError, MismatchError, SizeDiffersError
+from fsmount.nowait import Data
 from fsmount.readahead import Pattern, Policy
-from fsmount.spool import SharedFd, read_cached
+from fsmount.spool import SharedFd
 
 _ATTEMPTS = 2  # a body with the wrong hash is asked for once more
 
@@ -30,7 +32,14 @@ class OpenContent:
         self.has_been_served = False
         self.broken: Exception | None = None
 
-    async def read(self, offset: int, size: int) -> bytes:
+    def read_nowait(self, offset: int, size: int) -> Data | None:
+        """Return what `read` does if nothing has to be waited for, nor explained, else None.
+
+        Errors: ContentError, for what became of this open file.
+        """
+        return self.body.read_nowait(self, offset, size)
+
+    async def read(self, offset: int, size: int) -> Data:
         """Return the bytes of [offset, offset + size), fewer only at the end of the file.
 
         Errors: ContentError and its children; whatever the service answered.
@@ -71,9 +80,7 @@ class Owner(Protocol):
 class Body:
     """The bytes of one file."""
 
-    def __init__(
-        self, expected: Expected, owner: Owner, policy: Policy, threads: trio.CapacityLimiter
-    ) -> None:
+    def __init__(self, expected: Expected, owner: Owner, policy: Policy, disk: Disk) -> None:
         self.expected = expected
         self.download: Download | None = None
         self.opens: set[OpenContent] = set()
@@ -85,7 +92,7 @@ class Body:
         self.is_ahead = False  # whether it is only wanted in case somebody opens it
         self._owner = owner
         self._policy = policy
-        self._threads = threads
+        self._disk = disk
         self._mismatches = 0
         self._tainted: set[OpenContent] = set()
         self._refusal: tuple[Exception, float] | None = None
@@ -122,7 +129,19 @@ class Body:
         self.stored, self.stored_size = SharedFd(fd), size_bytes
         self._is_in_memory = is_in_memory
 
-    async def read(self, opened: OpenContent, offset: int, size: int) -> bytes:
+    def read_nowait(self, opened: OpenContent, offset: int, size: int) -> Data | None:
+        """Return bytes for one open file, or None; see `OpenContent.read_nowait`."""
+        if opened.broken:
+            raise opened.broken.with_traceback(None)
+        if self.stored:
+            return self._read_stored_nowait(self.stored, offset, size)
+        if self.download is None or self.download.failure or self._tainted:
+            return None
+        data = self.download.read_nowait(opened.pattern, offset, size)
+        opened.has_been_served |= data is not None
+        return data
+
+    async def read(self, opened: OpenContent, offset: int, size: int) -> Data:
         """Return bytes for one open file; see `OpenContent.read`."""
         while True:
             if opened.broken:
@@ -173,16 +192,23 @@ class Body:
             self.stored.close()
             self.stored = None
 
-    async def _read_stored(self, stored: SharedFd, offset: int, size: int) -> bytes:
+    def _read_stored_nowait(self, stored: SharedFd, offset: int, size: int) -> Data | None:
         size = min(size, self.stored_size - offset)
         if size <= 0:
             return b""
+        if self._is_in_memory:
+            return self._whole(os.pread(stored.number, size, offset), size)
+        return self._disk.read_nowait(stored.number, offset, size)
+
+    async def _read_stored(self, stored: SharedFd, offset: int, size: int) -> Data:
+        data = self._read_stored_nowait(stored, offset, size)
+        if data is not None:
+            return data
+        size = min(size, self.stored_size - offset)
         with stored.using() as fd:
-            data = read_cached(fd, offset, size, is_in_memory=self._is_in_memory)
-            if data is None:
-                data = await trio.to_thread.run_sync(
-                    os.pread, fd, size, offset, limiter=self._threads
-                )
+            return self._whole(await self._disk.run(lambda: os.pread(fd, size, offset)), size)
+
+    def _whole(self, data: bytes, size: int) -> bytes:
         if len(data) != size:
             raise ContentError(
                 f"{self.claude_file_id}: its stored content has become shorter;"

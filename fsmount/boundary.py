@@ -97,7 +97,7 @@ class Boundary:
                 return await work()
             raise self._given_up(waiting)
         except Exception as error:
-            log_failure(_described(what), error)
+            log_failure(described(what), error)
             raise RefusedRequest(errno_for(error)) from error
         finally:
             self._waiting.discard(waiting)
@@ -124,7 +124,7 @@ class Boundary:
         )
 
 
-def _described(what: Callable[[], str]) -> str:
+def described(what: Callable[[], str]) -> str:
     """Return the words for the log; what can't be described is answered all the same."""
     try:
         return what()

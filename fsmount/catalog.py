@@ -18,10 +18,11 @@ from typing import TypeVar
 import trio
 
 import client
-from fsmount.database import connect, reported, shown_files, transaction
+from fsmount.database import connect, data_version, reported, shown_files, transaction
 from fsmount.errors import CaseError
 from fsmount.foresight import Order, Place
 from fsmount.objects import Record, State, Told, content_name_of, has_content, id_of, record_of
+from fsmount.recent import Recent
 from fsmount.tree import mtime_ns_of
 
 _BATCH_ROWS = 10_000
@@ -94,6 +95,7 @@ class Catalog:
         self._reader = connect(path)
         self._writer = connect(path)
         self._one_writer = trio.CapacityLimiter(1)
+        self._recent = Recent(self._look_up, self.version)
 
     def close(self) -> None:
         """Close the database."""
@@ -104,18 +106,17 @@ class Catalog:
 
     def find(self, claude_file_id: str) -> Entry | None:
         """Return a file by its id, shown or not."""
-        return self._find(self._by_id, claude_file_id)
+        return self._recent.get(claude_file_id)
 
     def find_number(self, number: int) -> Entry | None:
         """Return a file by its number, shown or not."""
-        return self._find(self._by_number, number)
+        return self._recent.get(number)
 
     def version(self) -> int:
         """Return a number that is another one after every change, whoever made it."""
         # SQLite counts for a connection what others have committed: the reader's own writes there are none.
         with reported(self._path):
-            number: int = self._reader.execute("PRAGMA data_version").fetchone()[0]
-        return number
+            return data_version(self._reader)
 
     def page(self, after: int, limit: int) -> list[Listed]:
         """Return the next `limit` shown files whose number is greater than `after`, in order."""
@@ -179,7 +180,8 @@ class Catalog:
 
     # -- rows ------------------------------------------------------------------------------------
 
-    def _find(self, query: str, key: str | int) -> Entry | None:
+    def _look_up(self, key: str | int) -> Entry | None:
+        query = self._by_number if isinstance(key, int) else self._by_id
         with reported(self._path):
             row = self._reader.execute(query, (key,)).fetchone()
         return self._entry(row) if row else None
@@ -231,8 +233,11 @@ class Catalog:
 
     async def _write(self, work: Callable[[], T]) -> T:
         def run() -> T:
-            with reported(self._path):
-                return work()
+            try:
+                with reported(self._path):
+                    return work()
+            finally:
+                self._recent.forget()
 
         return await trio.to_thread.run_sync(run, limiter=self._one_writer)
 

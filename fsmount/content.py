@@ -11,12 +11,13 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import trio
 
 from fsmount.body import Body, OpenContent
 from fsmount.digest import Expected
+from fsmount.disk import Disk
 from fsmount.download import Download, Source
 from fsmount.errors import AbsentError, CaseError, OfflineError
 from fsmount.readahead import Policy
@@ -25,11 +26,9 @@ from fsmount.store import ContentStore, FinishedSpool, StoredContent
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Event = tuple[str, Mapping[str, object]]
 Journal = Callable[[Sequence[Event]], object]  # takes all of them or none
 
-_WORKER_THREADS = 8  # writing and hashing; more do not help two to four cores
 _IDLE_PARTIALS = 64  # unfinished files kept for their next reader; each holds a descriptor
 _GATHER_S = 0.2  # finished files are taken in in groups: a wait for the disk each would cost more
 _CLOSE_GRACE_S = 10.0  # for taking finished files into the store at the end
@@ -91,7 +90,7 @@ class Contents:
         self._journal = journal
         self._policy = policy or Policy()
         self._cache_bytes = cache_bytes
-        self._threads = trio.CapacityLimiter(_WORKER_THREADS)
+        self._disk = Disk()
         self._bodies: dict[str, Body] = {}
         self._stale_pages: set[str] = set()
         self._numbers = itertools.count(1)
@@ -149,16 +148,31 @@ class Contents:
         Errors: ContentError and its children; whatever the service answered.
         """
         body = await self._body(claude_file_id, size_bytes, md5)
-        is_stale = claude_file_id in self._stale_pages
-        opened = body.open(keep_cache=not is_stale)
-        if is_stale and len(body.opens) == 1:
-            self._stale_pages.discard(claude_file_id)
+        opened = self._opened(body)
         try:
             if whole:
                 await body.wait_whole()
         except BaseException:
             opened.close()
             raise
+        return opened
+
+    def open_nowait(self, claude_file_id: str, md5: str | None) -> OpenContent | None:
+        """Open one file if all of it is here and opening takes no waiting, else None."""
+        body = self._bodies.get(claude_file_id)
+        if body:
+            return self._opened(body) if body.stored else None
+        row = self._store.find(claude_file_id)
+        fd = self._store.open_nowait(row) if row else None
+        if row is None or fd is None:
+            return None
+        return self._opened(self._stored_body(claude_file_id, row, fd, md5))
+
+    def _opened(self, body: Body) -> OpenContent:
+        is_stale = body.claude_file_id in self._stale_pages
+        opened = body.open(keep_cache=not is_stale)
+        if is_stale and len(body.opens) == 1:
+            self._stale_pages.discard(body.claude_file_id)
         return opened
 
     async def fetch_ahead(
@@ -189,7 +203,7 @@ class Contents:
                 body.forget(AbsentError(f"{claude_file_id} has been deleted"))
                 body.release()
             self._stale_pages.add(claude_file_id)
-            await self._in_thread(lambda: self._store.discard(claude_file_id))
+            await self._disk.run(lambda: self._store.discard(claude_file_id))
 
     async def aclose(self) -> None:
         """Take what is finished into the store, drop the rest; bounded in time."""
@@ -214,9 +228,7 @@ class Contents:
             body.is_ahead = body.is_ahead and is_ahead
             return body
         row = self._store.find(claude_file_id)
-        fd = (
-            await self._in_thread(lambda: self._store.open_content(claude_file_id)) if row else None
-        )
+        fd = await self._disk.run(lambda: self._store.open_content(claude_file_id)) if row else None
         body = self._bodies.get(claude_file_id)  # another open may have come first, meanwhile
         if body:
             if fd is not None:
@@ -227,14 +239,23 @@ class Contents:
                 f"{claude_file_id}: the case does not hold its content and the mount is offline;"
                 " mount without --offline to fetch it"
             )
-        body = Body(
-            self._expected(claude_file_id, size_bytes, md5, row), self, self._policy, self._threads
+        if fd is not None and row is not None:
+            return self._stored_body(claude_file_id, row, fd, md5)
+        body = self._bodies[claude_file_id] = Body(
+            self._expected(claude_file_id, size_bytes, md5, row), self, self._policy, self._disk
         )
         body.is_ahead = is_ahead
-        if fd is not None and row is not None and row.size_bytes is not None:
-            body.use_stored(fd, row.size_bytes)
-            self._store.touch(claude_file_id)
-        self._bodies[claude_file_id] = body
+        return body
+
+    def _stored_body(
+        self, claude_file_id: str, row: StoredContent, fd: int, md5: str | None
+    ) -> Body:
+        """Serve a stored file from now on; the descriptor is the body's to close."""
+        size_bytes = os.fstat(fd).st_size
+        expected = self._expected(claude_file_id, size_bytes, md5, row)
+        body = self._bodies[claude_file_id] = Body(expected, self, self._policy, self._disk)
+        body.use_stored(fd, size_bytes)
+        self._store.touch(claude_file_id)
         return body
 
     @staticmethod
@@ -263,7 +284,7 @@ class Contents:
             ),
             source=source,
             nursery=self._nursery,
-            threads=self._threads,
+            disk=self._disk,
             policy=self._policy,
             on_end=on_end,
         )
@@ -351,7 +372,7 @@ class Contents:
             self._being_adopted = batch
             try:
                 spools = [_finished_spool(body) for body in batch]
-                rows = await self._in_thread(lambda: self._store.adopt(spools)) if batch else []
+                rows = await self._disk.run(lambda: self._store.adopt(spools)) if batch else []
                 for body in batch:
                     body.is_adopted = True
                 self._note_acquired(rows)
@@ -372,13 +393,10 @@ class Contents:
             return
         in_use = frozenset(key for key, body in self._bodies.items() if body.opens)
         bound = self._cache_bytes
-        evicted = await self._in_thread(lambda: self._store.evict(bound, in_use.__contains__))
+        evicted = await self._disk.run(lambda: self._store.evict(bound, in_use.__contains__))
         self.counters.evicted += len(evicted)
         if evicted:
             self._journal([("evicted", {"claude_file_id": key}) for key in evicted])
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(work, limiter=self._threads)
 
 
 def _finished_spool(body: Body) -> FinishedSpool:

@@ -196,6 +196,12 @@ def _open_reading(path: Path) -> sqlite3.Connection:
         return connection
 
 
+def data_version(connection: sqlite3.Connection) -> int:
+    """Return a number that is another one after every change by another connection."""
+    number: int = connection.execute("PRAGMA data_version").fetchone()[0]
+    return number
+
+
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """Do everything in the block or nothing."""

@@ -25,9 +25,11 @@ import trio
 
 import client
 from fsmount.digest import Expected, Verdict
+from fsmount.disk import Disk
 from fsmount.errors import ContentError, MismatchError, SizeDiffersError
 from fsmount.flow import Batches, Stream
 from fsmount.intake import Intake
+from fsmount.nowait import Data
 from fsmount.readahead import (
     Pattern,
     Policy,
@@ -79,7 +81,7 @@ class Download:
         *,
         source: Source,
         nursery: trio.Nursery,
-        threads: trio.CapacityLimiter,
+        disk: Disk,
         policy: Policy,
         on_end: Callable[["Download"], None],
     ) -> None:
@@ -91,9 +93,7 @@ class Download:
         self.request_id: str | None = None
         self.ranges = Ranges.UNKNOWN
         self.readers: set[Pattern] = set()
-        self._intake = Intake(
-            spool, nursery=nursery, threads=threads, on_hashed=self._after_hashing
-        )
+        self._intake = Intake(spool, nursery=nursery, disk=disk, on_hashed=self._after_hashing)
         self._source = source
         self._nursery = nursery
         self._policy = policy
@@ -122,20 +122,29 @@ class Download:
             return self.verdict.size_bytes
         return self._total if self.expected.size_bytes is None else self.expected.size_bytes
 
-    async def read(self, pattern: Pattern, offset: int, size: int) -> bytes:
+    def read_nowait(self, pattern: Pattern, offset: int, size: int) -> Data | None:
+        """Return what `read` does if nothing has to be waited for, else None; errors as `read`."""
+        pattern.note(offset, size)
+        self._demand.unpark_all()
+        if not self._may_serve(offset, size):
+            return None
+        length = self._length(offset, size)
+        return self._intake.read_nowait(offset, length) if length else b""
+
+    async def read(self, pattern: Pattern, offset: int, size: int) -> Data:
         """Return the bytes of [offset, offset + size), fewer only at the end of the file.
 
         Errors: the failure of this attempt.
         """
-        pattern.note(offset, size)
-        self._demand.unpark_all()
-        while not self._may_serve(offset, size):
+        while (data := self.read_nowait(pattern, offset, size)) is None:
+            if self._may_serve(offset, size):
+                return await self._read_from_disk(offset, self._length(offset, size))
             await self._wait(self._want(pattern, offset, size))
-        end = min(offset + size, self.size_bytes or 0)
-        if offset >= end:
-            return b""
-        data = await self._intake.read(offset, end - offset)
-        if len(data) != end - offset:
+        return data
+
+    async def _read_from_disk(self, offset: int, length: int) -> Data:
+        data = await self._intake.read(offset, length)
+        if len(data) != length:
             raise ContentError(
                 f"{self.expected.claude_file_id}: the spool lost bytes at {offset + len(data)};"
                 " check the disk that holds the case"
@@ -176,6 +185,10 @@ class Download:
         end = min(offset + size, known)
         last_page = (known - 1) // self._policy.held_bytes * self._policy.held_bytes
         return end <= last_page and self.spool.extents.covers(offset, end)
+
+    def _length(self, offset: int, size: int) -> int:
+        """Return how many of the bytes asked for there are in the file."""
+        return max(0, min(size, (self.size_bytes or 0) - offset))
 
     def _want(self, pattern: Pattern, offset: int, size: int) -> Want:
         known = self.size_bytes

@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 
 import client
 from fsmount.body import OpenContent
+from fsmount.callers import Caller
 from fsmount.catalog import Catalog, Entry
 from fsmount.content import Contents
 from fsmount.deletion import Remains
 from fsmount.errors import AbsentError, OfflineError
-from fsmount.names import is_file_id
+from fsmount.gate import Gate
 from fsmount.objects import State
 from fsmount.service import Service
 from fsmount.tree import Attributes
@@ -34,10 +35,12 @@ class Entries:
         service: Service | None,
         view: View,
         *,
+        gate: Gate,
         verified_open_bytes: int | None,
         on_gone: Callable[[str, client.NotFoundError], None],
     ) -> None:
         self.remains = Remains()
+        self._gate = gate
         self._catalog = catalog
         self._contents = contents
         self._service = service
@@ -45,16 +48,19 @@ class Entries:
         self._verified_open_bytes = verified_open_bytes
         self._on_gone = on_gone
 
+    def named_nowait(self, name: bytes) -> Entry | None:
+        """Find an id that is shown in the root."""
+        entry = self._catalog.find(name.decode("ascii"))
+        return entry if entry and self._is_shown(entry) else None
+
     async def named(self, name: bytes) -> Entry | None:
-        """Find a name in the root; an id that the case does not know costs one request, other names none."""
-        if not is_file_id(name):
-            return None
+        """Find an id in the root; one that the case does not know costs one request."""
+        if entry := self.named_nowait(name):
+            return entry
         claude_file_id = name.decode("ascii")
         entry = self._catalog.find(claude_file_id)
         if entry and entry.state is State.SEEN:
             await self._catalog.show(claude_file_id)
-            return entry
-        if entry and self._is_shown(entry):
             return entry
         if self._service is None:
             return None
@@ -82,13 +88,20 @@ class Entries:
         remains = self.remains.of(entry.number)
         return remains is None or name in remains
 
-    async def with_record(self, entry: Entry) -> Entry:
-        """Return the entry with its record, asking the service where what is known does not suffice."""
-        if entry.is_settled:
+    def suffices(self, entry: Entry) -> bool:
+        """Say whether enough is known of a file to show what its directory holds."""
+        # Offline, whether there is content can't be found out now.
+        return entry.is_settled or (self._service is None and entry.record is not None)
+
+    async def with_record(self, entry: Entry, caller: Caller | None) -> Entry:
+        """Return the entry with its record, asking the service where what is known does not suffice.
+
+        Errors: AccessRefusedError, for a caller that may not cause that.
+        """
+        if self.suffices(entry):
             return entry
+        self._gate.require(entry.claude_file_id, caller)
         if self._service is None:
-            if entry.record:
-                return entry  # whether there is content can't be found out now
             raise OfflineError(
                 f"{entry.claude_file_id}: the case does not hold its record and the mount is offline"
             )
@@ -96,13 +109,26 @@ class Entries:
             record = await self._service.get(entry.claude_file_id)
         return await self._catalog.put_record(record)
 
-    async def content_attributes(self, entry: Entry) -> Attributes:
-        """Return attributes with the exact size, which may mean fetching the content first."""
+    def content_attributes_nowait(self, entry: Entry) -> Attributes | None:
+        """Return attributes with the exact size, if it is known."""
+        size_bytes = self._view.size_bytes(entry)
+        return None if size_bytes is None else self._view.content(entry, size_bytes)
+
+    async def content_attributes(self, entry: Entry, caller: Caller | None) -> Attributes:
+        """Return attributes with the exact size, which may mean fetching the content first.
+
+        Errors: AccessRefusedError, for a caller that may not cause that.
+        """
         size_bytes = self._view.size_bytes(entry)
         if size_bytes is None:
+            self._gate.require(entry.claude_file_id, caller)
             async with self.noting_gone(entry.claude_file_id):
                 size_bytes = await self._contents.measure(entry.claude_file_id, _md5(entry))
         return self._view.content(entry, size_bytes)
+
+    def open_content_nowait(self, entry: Entry) -> OpenContent | None:
+        """Open content that is stored."""
+        return self._contents.open_nowait(entry.claude_file_id, _md5(entry))
 
     async def open_content(self, entry: Entry) -> OpenContent:
         """Open the content; up to the bound only once it is whole and verified."""

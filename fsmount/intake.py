@@ -13,6 +13,8 @@ from typing import TypeVar
 import trio
 
 from fsmount.digest import Expected, RunningDigest, Verdict
+from fsmount.disk import Disk
+from fsmount.nowait import Data
 from fsmount.spool import SMALL_BYTES, Spool
 
 log = logging.getLogger(__name__)
@@ -34,13 +36,13 @@ class Intake:
         spool: Spool,
         *,
         nursery: trio.Nursery,
-        threads: trio.CapacityLimiter,
+        disk: Disk,
         on_hashed: Callable[[OSError | None], None],
     ) -> None:
         self.spool = spool
         self.is_hashing = False
         self._nursery = nursery
-        self._threads = threads
+        self._disk = disk
         self._on_hashed = on_hashed
         self._writing = trio.Lock()
         self._digest = RunningDigest()
@@ -87,17 +89,21 @@ class Intake:
             self.is_hashing = True
             self._nursery.start_soon(self._hash_what_is_here)
 
-    async def read(self, offset: int, size: int) -> bytes:
-        """Return bytes that are here, from memory if the page cache has them."""
-        data = self.spool.read_nowait(offset, size)
-        if data is None:
-            data = await self.in_thread(functools.partial(self.spool.read, offset, size))
-        return data
+    def read_nowait(self, offset: int, size: int) -> Data | None:
+        """Return bytes that are here if memory holds them all, else None."""
+        fd = self.spool.fd.number
+        if self.spool.is_in_memory:
+            return self.spool.read(offset, size)
+        return self._disk.read_nowait(fd, offset, size)
+
+    async def read(self, offset: int, size: int) -> Data:
+        """Return bytes that are here."""
+        return await self.in_thread(functools.partial(self.spool.read, offset, size))
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Run blocking work on the spool, which stays open for that time."""
         with self.spool.fd.using():
-            return await trio.to_thread.run_sync(work, limiter=self._threads)
+            return await self._disk.run(work)
 
     async def _hash_what_is_here(self) -> None:
         failure = None

@@ -4,11 +4,22 @@ The kernel asks for as many entries as fit into its buffer, some 700, and says b
 that position up again for each piece would read rows that the piece before had read already.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from fsmount.answers import DirEntry
 
 EntriesBehind = Callable[[int], Iterator[DirEntry]]  # yields what comes behind a position
+
+
+class FixedDirectory:
+    """A listing that was made when the directory was opened."""
+
+    def __init__(self, entries: Sequence[DirEntry]) -> None:
+        self._entries = entries
+
+    def behind(self, start: int) -> Iterator[DirEntry]:
+        """Yield the entries behind a position."""
+        return (entry for entry in self._entries if entry.next_id > start)
 
 
 class OpenDirectory:

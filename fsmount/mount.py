@@ -26,9 +26,10 @@ from fsmount.boundary import Boundary
 from fsmount.case import Case, CaseLock, case_path
 from fsmount.config import MountSettings, read_ids
 from fsmount.errors import CaseLockedError, FsmountError, first_of
+from fsmount.kernel_types import Owner
 from fsmount.mountpoint import FS_TYPE, check_outside, look, mounts, prepare, resolve
 from fsmount.notify import ServiceManager
-from fsmount.operations import Operations, Owner, correct, serve
+from fsmount.operations import Operations, correct, serve
 from fsmount.signals import hold_back, ignore, let_through, unfreezing, wanted_end_signals
 from fsmount.supervision import keep_posted
 

@@ -4,11 +4,13 @@ Waiting, deadlines and errors are `boundary`'s business, what the answer is `Fil
 would change the tree, other than unlink and rmdir, is refused here.
 """
 
+# ruff: noqa: ARG002 - the signatures are the library's
+
+import contextlib
 import logging
 import os
-import stat
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import NoReturn, TypeVar
+from typing import NoReturn, TypeVar, cast
 
 import pyfuse3
 import trio
@@ -20,35 +22,26 @@ from pyfuse3 import (
     FlagT,
     FUSEError,
     InodeT,
-    ModeT,
     ReaddirToken,
     RequestContext,
     StatvfsData,
 )
 
 from fsmount.answers import Absent, Stale
-from fsmount.boundary import Boundary, RefusedRequest, log_failure
+from fsmount.boundary import Boundary, RefusedRequest, described, log_failure
 from fsmount.callers import Caller
 from fsmount.errors import ReadOnlyError, errno_for
 from fsmount.filesystem import Filesystem
 from fsmount.inodes import ROOT, Handle, Inode
-from fsmount.tree import PREFERRED_READ_BYTES, Attributes
+from fsmount.kernel_types import Owner, Told, dot, negative, statfs_data
+from fsmount.nowait import Data
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+U = TypeVar("U")
 
-_BLOCK_BYTES = 4096
 _DOTS = (FileNameT(b"."), FileNameT(b".."))
-
-
-class Owner:
-    """Whom the nodes belong to, and what their mode is masked with."""
-
-    def __init__(self, uid: int, gid: int, umask: int) -> None:
-        self.uid = uid
-        self.gid = gid
-        self.umask = umask
 
 
 def _refused(operation: str) -> Callable[..., Coroutine[None, None, NoReturn]]:
@@ -98,50 +91,51 @@ class Operations(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
         """Find a name; an absent one is answered so that the kernel remembers it."""
-        caller = _caller(ctx)
-
-        async def work() -> EntryAttributes:
-            found = await self._fs.lookup(Inode(parent_inode), bytes(name), caller)
-            return _negative(found) if isinstance(found, Absent) else self._entry(found)
-
-        return await self._run(lambda: f"lookup of {self._named(parent_inode, name)}", caller, work)
+        parent, own_name = Inode(parent_inode), bytes(name)
+        return await self._run(
+            lambda: f"lookup of {self._named(parent_inode, name)}",
+            ctx,
+            lambda: self._fs.lookup_nowait(parent, own_name),
+            lambda: self._fs.lookup(parent, own_name, _caller(ctx)),
+            lambda found: (
+                negative(found) if isinstance(found, Absent) else self._owner.entry(found)
+            ),
+        )
 
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         """Return attributes."""
-        caller = _caller(ctx)
-
-        async def work() -> EntryAttributes:
-            return self._entry(await self._fs.getattr(Inode(inode), caller))
-
-        return await self._run(lambda: f"stat of {self._named(inode)}", caller, work)
+        return await self._run(
+            lambda: f"stat of {self._named(inode)}",
+            ctx,
+            lambda: self._fs.getattr_nowait(Inode(inode)),
+            lambda: self._fs.getattr(Inode(inode), _caller(ctx)),
+            self._owner.entry,
+        )
 
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
         """Return where a link leads."""
-        return await self._run(
+        return self._now(
             lambda: f"readlink of {self._named(inode)}",
-            _caller(ctx),
-            _now(lambda: FileNameT(_checked(self._fs.readlink(Inode(inode))))),
+            lambda: FileNameT(_bytes(self._fs.readlink(Inode(inode)))),
         )
 
     async def getxattr(self, inode: InodeT, name: FileNameT, ctx: RequestContext) -> bytes:
         """Return one extended attribute, from memory."""
-        return await self._run(
+        return self._now(
             lambda: f"getxattr {_shown(name)} of {self._named(inode)}",
-            _caller(ctx),
-            _now(lambda: _checked(self._fs.getxattr(Inode(inode), bytes(name)))),
+            lambda: _bytes(self._fs.getxattr(Inode(inode), bytes(name))),
         )
 
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[FileNameT]:
         """Return the names of the extended attributes, from memory."""
-        return await self._run(
+        return self._now(
             lambda: f"listxattr of {self._named(inode)}",
-            _caller(ctx),
-            _now(lambda: [FileNameT(_checked(n)) for n in self._fs.listxattr(Inode(inode))]),
+            lambda: [FileNameT(_bytes(n)) for n in self._fs.listxattr(Inode(inode))],
         )
 
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
         """Answer df from memory; the tree has no blocks of its own."""
-        return await self._run(lambda: "statfs", _caller(ctx), _now(self._statfs))
+        return self._now(lambda: "statfs", lambda: statfs_data(self._fs.statfs()))
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         """Do nothing: nodes are worked out from their numbers, and none is held in memory."""
@@ -150,12 +144,13 @@ class Operations(pyfuse3.Operations):
 
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         """Open a directory."""
-        caller = _caller(ctx)
-
-        async def work() -> FileHandleT:
-            return FileHandleT(await self._fs.opendir(Inode(inode), caller))
-
-        return await self._run(lambda: f"opendir of {self._named(inode)}", caller, work)
+        return await self._run(
+            lambda: f"opendir of {self._named(inode)}",
+            ctx,
+            lambda: self._fs.directories.opendir_nowait(Inode(inode)),
+            lambda: self._fs.directories.opendir(Inode(inode), _caller(ctx)),
+            FileHandleT,
+        )
 
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
         """Give entries until the kernel's buffer is full."""
@@ -167,62 +162,69 @@ class Operations(pyfuse3.Operations):
                     token, name, self._dot(Handle(fh), name), position
                 ):
                     return
-            entries = self._fs.readdir(Handle(fh), max(0, start_id - len(_DOTS)))
-            told = _Told(self._entry)
+            entries = self._fs.directories.readdir(Handle(fh), max(0, start_id - len(_DOTS)))
+            told = Told(self._owner.entry)
             for name, attributes, next_id in entries:
                 if not pyfuse3.readdir_reply(
                     token, FileNameT(name), told.of(attributes), next_id + len(_DOTS)
                 ):
                     return
 
-        await self._run(lambda: "readdir", None, _now(fill))
+        self._now(lambda: "readdir", fill)
 
     async def releasedir(self, fh: FileHandleT) -> None:
         """Close a directory; an error here would end the mount."""
-        _quietly("releasedir", lambda: self._fs.releasedir(Handle(fh)))
+        _quietly("releasedir", lambda: self._fs.directories.releasedir(Handle(fh)))
 
     # -- reading ---------------------------------------------------------------------------------
 
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
         """Open a file; direct I/O is never used, it would break mmap."""
         caller = _caller(ctx)
-
-        async def work() -> FileInfo:
-            opened = await self._fs.open(Inode(inode), flags, caller)
-            return FileInfo(fh=FileHandleT(opened.handle), keep_cache=opened.keep_cache)
-
-        return await self._run(lambda: f"open of {self._named(inode)}", caller, work)
+        return await self._run(
+            lambda: f"open of {self._named(inode)}",
+            ctx,
+            lambda: self._fs.files.open_nowait(Inode(inode), flags, caller),
+            lambda: self._fs.files.open(Inode(inode), flags, caller),
+            lambda opened: FileInfo(fh=FileHandleT(opened.handle), keep_cache=opened.keep_cache),
+        )
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         """Return all the bytes asked for up to the end: the kernel takes fewer for the end of the file."""
-
-        async def work() -> bytes:
-            return _checked(await self._fs.read(Handle(fh), off, size), size)
-
-        return await self._run(lambda: f"read of {self._fs.describe_open(Handle(fh))}", None, work)
+        handle = Handle(fh)
+        data = await self._run(
+            lambda: f"read of {self._fs.files.describe(handle)}",
+            None,
+            lambda: self._fs.files.read_nowait(handle, off, size),
+            lambda: self._fs.files.read(handle, off, size),
+            lambda data: _at_most(data, size),
+        )
+        return cast("bytes", data)  # the library takes whatever has the buffer protocol
 
     async def release(self, fh: FileHandleT) -> None:
         """Close a file; an error here would end the mount."""
-        _quietly("release", lambda: self._fs.release(Handle(fh)))
+        _quietly("release", lambda: self._fs.files.release(Handle(fh)))
 
     # -- deleting --------------------------------------------------------------------------------
 
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         """Delete a file for ever, where the mount allows it."""
-        caller = _caller(ctx)
         await self._run(
             lambda: f"unlink of {self._named(parent_inode, name)}",
-            caller,
-            lambda: self._fs.unlink(Inode(parent_inode), bytes(name), caller),
+            ctx,
+            _never_now,
+            lambda: self._fs.unlink(Inode(parent_inode), bytes(name), _caller(ctx)),
+            _nothing,
         )
 
     async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         """Remove what a deleted file left."""
-        caller = _caller(ctx)
         await self._run(
             lambda: f"rmdir of {self._named(parent_inode, name)}",
-            caller,
-            lambda: self._fs.rmdir(Inode(parent_inode), bytes(name), caller),
+            ctx,
+            _never_now,
+            lambda: self._fs.rmdir(Inode(parent_inode), bytes(name), _caller(ctx)),
+            _nothing,
         )
 
     # -- everything that is never allowed --------------------------------------------------------
@@ -244,100 +246,76 @@ class Operations(pyfuse3.Operations):
         return self._fs.describe(Inode(inode), name)
 
     async def _run(
-        self, what: Callable[[], str], caller: Caller | None, work: Callable[[], Awaitable[T]]
-    ) -> T:
+        self,
+        what: Callable[[], str],
+        ctx: RequestContext | None,
+        nowait: Callable[[], T | None],
+        wait: Callable[[], Awaitable[T]],
+        convert: Callable[[T], U],
+    ) -> U:
+        """Return the answer of `nowait`, or of `wait` when that is None, as the library takes it.
+
+        Most requests are answered at once, without the cost of a deadline that could not pass.
+        """
         try:
-            return await self._boundary.run(what, caller.tid if caller else 0, work)
+            found = nowait()
+            if found is not None:
+                return convert(found)
+        except Exception as error:
+            raise _refusal(what, error) from error
+
+        async def work() -> U:
+            return convert(await wait())
+
+        try:
+            return await self._boundary.run(what, ctx.pid if ctx else 0, work)
         except RefusedRequest as refusal:
             raise FUSEError(refusal.errno) from refusal
         except Exception as error:  # such as no memory left to say what went wrong
             raise FUSEError(errno_for(error)) from error
 
-    def _statfs(self) -> StatvfsData:
-        data = StatvfsData()
-        data.f_bsize = data.f_frsize = _BLOCK_BYTES
-        data.f_files = self._fs.statfs().files
-        data.f_namemax = 255
-        return data
+    def _now(self, what: Callable[[], str], work: Callable[[], T]) -> T:
+        """Return the answer to a request that takes no waiting."""
+        try:
+            return work()
+        except Exception as error:
+            raise _refusal(what, error) from error
 
     def _dot(self, handle: Handle, name: bytes) -> EntryAttributes:
-        """Return what a listing says of the directory itself, or of its parent; the kernel keeps none."""
-        entry = EntryAttributes()
+        """Return what a listing says of the directory itself, or of its parent."""
         is_itself = name == b"."
-        find = self._fs.inode_of_open if is_itself else self._fs.parent_of_open
-        entry.st_ino = InodeT(find(handle))
-        entry.st_mode = ModeT(stat.S_IFDIR)
-        return entry
-
-    def _entry(self, attributes: Attributes) -> EntryAttributes:
-        entry = EntryAttributes()
-        entry.st_ino = InodeT(attributes.inode)
-        # Links have no permissions of their own; others than 0777 would find their way into archives.
-        masked = 0 if stat.S_ISLNK(attributes.mode) else self._owner.umask
-        entry.st_mode = ModeT(attributes.mode & ~masked)
-        entry.st_nlink = attributes.nlink
-        entry.st_uid = self._owner.uid
-        entry.st_gid = self._owner.gid
-        entry.st_size = attributes.size_bytes
-        entry.st_blocks = attributes.blocks
-        entry.st_blksize = PREFERRED_READ_BYTES
-        entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = attributes.mtime_ns
-        entry.entry_timeout = attributes.entry_timeout_s
-        entry.attr_timeout = attributes.attr_timeout_s
-        return entry
+        find = self._fs.directories.inode_of if is_itself else self._fs.parent_of_open
+        return dot(find(handle))
 
 
-class _Told:
-    """Makes the library's attributes of many nodes that differ in number and date alone.
-
-    A listing of a million directories sets two fields of each instead of thirteen; the library copies them
-    with every reply.
-    """
-
-    def __init__(self, make: Callable[[Attributes], EntryAttributes]) -> None:
-        self._make = make
-        self._last: Attributes | None = None
-
-    def of(self, attributes: Attributes) -> EntryAttributes:
-        """Return the attributes of one node, to be used before the next call."""
-        last, self._last = self._last, attributes
-        if last is None or not _differ_in_number_and_date_alone(attributes, last):
-            self._entry = self._make(attributes)
-            return self._entry
-        entry = self._entry
-        entry.st_ino = InodeT(attributes.inode)
-        if attributes.mtime_ns != last.mtime_ns:
-            entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = attributes.mtime_ns
-        return entry
+def _refusal(what: Callable[[], str], error: Exception) -> FUSEError:
+    """Log what went wrong, if that can be done, and return what the kernel is told."""
+    with contextlib.suppress(Exception):
+        log_failure(described(what), error)
+    return FUSEError(errno_for(error))
 
 
-def _differ_in_number_and_date_alone(one: Attributes, other: Attributes) -> bool:
-    _, mode, size_bytes, _, nlink, attr_timeout_s, entry_timeout_s = one
-    _, other_mode, other_size, _, other_nlink, other_attr_s, other_entry_s = other
-    return (
-        mode == other_mode
-        and size_bytes == other_size
-        and attr_timeout_s == other_attr_s
-        and entry_timeout_s == other_entry_s
-        and nlink == other_nlink
-    )
+def _never_now() -> None:
+    """Leave the answer to who may wait."""
 
 
-def _now(answer: Callable[[], T]) -> Callable[[], Awaitable[T]]:
-    """Make an answer that needs no waiting awaitable."""
-
-    async def work() -> T:
-        return answer()
-
-    return work
+def _nothing(_answer: None) -> None:
+    """Convert an answer that says nothing."""
 
 
-def _checked(data: object, most_bytes: int | None = None) -> bytes:
+def _bytes(data: object) -> bytes:
     """Return bytes that the library can take; it would end the mount over anything else."""
     if not isinstance(data, bytes):
         raise TypeError(f"the answer is {type(data).__name__}, not bytes")
-    if most_bytes is not None and len(data) > most_bytes:
-        raise ValueError(f"the answer has {len(data)} bytes, {most_bytes} were asked for")
+    return data
+
+
+def _at_most(data: object, size: int) -> Data:
+    """Return what was read, which the kernel takes up to the size that it asked for."""
+    if not isinstance(data, bytes | memoryview):
+        raise TypeError(f"the answer is {type(data).__name__}, not bytes")
+    if len(data) > size:
+        raise ValueError(f"the answer has {len(data)} bytes, {size} were asked for")
     return data
 
 
@@ -347,13 +325,6 @@ def _caller(ctx: RequestContext) -> Caller:
 
 def _shown(name: bytes) -> str:
     return repr(os.fsdecode(name))
-
-
-def _negative(absent: Absent) -> EntryAttributes:
-    entry = EntryAttributes()
-    entry.st_ino = InodeT(0)  # the protocol's "there is none, and remember that"
-    entry.entry_timeout = absent.entry_timeout_s
-    return entry
 
 
 def _quietly(what: str, work: Callable[[], None]) -> None:

@@ -45,7 +45,7 @@ class Removal:
                 raise AbsentError("it has been deleted")
             remains.discard(name)
             return False
-        entry = await self._entries.with_record(self._entries.get(number))
+        entry = await self._entries.with_record(self._entries.get(number), None)
         _check(entry, name)
         deleter.check(number, entry.claude_file_id, caller)
         record = entry.record.raw if entry.record else None

@@ -15,7 +15,6 @@ _IOV_MAX = os.sysconf("SC_IOV_MAX")
 SMALL_BYTES = 32 * 1024  # making a file costs more than fetching so little
 _MOST_IN_MEMORY_BYTES = 256 * 1024  # a body may turn out longer than its record says
 _COMPARE_BYTES = 1 << 20  # one read of what is stored, while bytes that came twice are compared
-_RWF_NOWAIT: int = getattr(os, "RWF_NOWAIT", 0)
 
 
 class Extents:
@@ -96,17 +95,26 @@ class SharedFd:
         self._users = 0
         self._is_closing = False
 
+    @property
+    def number(self) -> int:
+        """The descriptor, for work that is done before the event loop goes on.
+
+        Errors: ValueError once it is closed or about to be.
+        """
+        if self._is_closing:
+            raise ValueError("the file has been closed")
+        return self._fd
+
     @contextlib.contextmanager
     def using(self) -> Iterator[int]:
         """Lend the descriptor for the time of the block.
 
         Errors: ValueError once it is closed or about to be.
         """
-        if self._is_closing:
-            raise ValueError("the file has been closed")
+        fd = self.number
         self._users += 1
         try:
-            yield self._fd
+            yield fd
         finally:
             self._users -= 1
             self._close_if_unused()
@@ -184,10 +192,6 @@ class Spool:
             size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def read_nowait(self, offset: int, size: int) -> bytes | None:
-        """Return `size` bytes if memory holds them all, else None; never waits for the disk."""
-        return read_cached(self._fd, offset, size, is_in_memory=self.is_in_memory)
-
     def save(self) -> None:
         """Give it its name on the disk, if it has none yet; may block.
 
@@ -261,21 +265,3 @@ class Spool:
 
 def _new_file(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-
-
-def read_cached(fd: int, offset: int, size: int, *, is_in_memory: bool = False) -> bytes | None:
-    """Return `size` bytes of `fd` if the page cache holds them all, else None.
-
-    A preadv with RWF_NOWAIT answers at once or not at all, so that the event loop may call it; file
-    systems without it (EOPNOTSUPP) always answer None.
-    """
-    if is_in_memory:  # which never waits, and refuses that flag
-        return os.pread(fd, size, offset)
-    if not _RWF_NOWAIT:
-        return None
-    buffer = bytearray(size)
-    try:
-        count = os.preadv(fd, [buffer], offset, _RWF_NOWAIT)
-    except OSError:  # EAGAIN: not cached; EOPNOTSUPP: never told
-        return None
-    return bytes(buffer) if count == size else None

@@ -19,7 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from fsmount.database import connect, reported, transaction
+from fsmount.database import connect, data_version, reported, transaction
+from fsmount.nowait import open_nowait
+from fsmount.recent import Recent
 
 Verified = Literal["yes", "no", "mismatch"]
 
@@ -84,7 +86,11 @@ class Discarded:
 
 def content_path(content_dir: Path, claude_file_id: str) -> Path:
     """Return where a file's bytes are kept; spread over directories, ids begin alike and end apart."""
-    return content_dir / claude_file_id[-2:].lower() / claude_file_id
+    return content_dir / _place(claude_file_id)
+
+
+def _place(claude_file_id: str) -> str:
+    return f"{claude_file_id[-2:].lower()}/{claude_file_id}"
 
 
 class ContentStore:
@@ -96,10 +102,12 @@ class ContentStore:
     def __init__(self, database: Path, content_dir: Path) -> None:
         self._path = database
         self._content_dir = content_dir
+        self._content_root = os.fspath(content_dir)
         self._reader = connect(database)
         self._writer = connect(database)
         self._writing = threading.Lock()
         self._used: dict[str, int] = {}
+        self._recent = Recent(self._look_up, lambda: data_version(self._reader))
 
     def close(self) -> None:
         """Write down what was used last, and close the database."""
@@ -112,6 +120,9 @@ class ContentStore:
 
     def find(self, claude_file_id: str) -> StoredContent | None:
         """Return what is known of a file's content."""
+        return self._recent.get(claude_file_id)
+
+    def _look_up(self, claude_file_id: str) -> StoredContent | None:
         with reported(self._path):
             row = self._reader.execute(_FIND, (claude_file_id,)).fetchone()
         return _stored_content(row) if row else None
@@ -131,7 +142,7 @@ class ContentStore:
 
     def open_content(self, claude_file_id: str) -> int | None:
         """Open stored bytes for reading; None when they are not stored, or not as the row says."""
-        row = self.find(claude_file_id)
+        row = self._look_up(claude_file_id)
         if row is None or not row.is_stored:
             return None
         try:
@@ -142,6 +153,18 @@ class ContentStore:
         if os.fstat(fd).st_size != row.size_bytes:
             os.close(fd)
             self._forget_bytes(claude_file_id)
+            return None
+        return fd
+
+    def open_nowait(self, row: StoredContent) -> int | None:
+        """Open stored bytes if that takes no waiting; None also where `open_content` is to decide."""
+        try:
+            path = f"{self._content_root}/{_place(row.claude_file_id)}"
+            fd = open_nowait(path) if row.is_stored else None
+        except FileNotFoundError:
+            return None
+        if fd is not None and os.fstat(fd).st_size != row.size_bytes:
+            os.close(fd)
             return None
         return fd
 
@@ -289,9 +312,12 @@ class ContentStore:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        with self._writing, reported(self._path), transaction(self._writer):
-            yield
-            self._write_used()
+        try:
+            with self._writing, reported(self._path), transaction(self._writer):
+                yield
+                self._write_used()
+        finally:
+            self._recent.forget()
 
     def _write_used(self) -> None:
         used, self._used = self._used, {}
@@ -302,9 +328,9 @@ class ContentStore:
 
 
 def _stored_content(row: Sequence[Any]) -> StoredContent:
-    *known, is_stored = row
-    names = [field.name for field in dataclasses.fields(StoredContent)]
-    return StoredContent(**dict(zip(names, known, strict=False)), is_stored=bool(is_stored))
+    key, size_bytes, md5, sha256, verified, how, request_id, acquired_at, is_stored = row
+    known = (key, size_bytes, md5, sha256, verified, how, request_id, acquired_at)
+    return StoredContent(*known, is_stored=bool(is_stored))
 
 
 def sync_file_system(path: Path) -> None:

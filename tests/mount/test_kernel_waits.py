@@ -21,18 +21,19 @@ import trio
 from fsmount.attach import Attachment
 from fsmount.boundary import Boundary
 from fsmount.config import MountSettings, SecretKey
-from fsmount.operations import Operations, Owner, correct, serve
+from fsmount.kernel_types import Owner
+from fsmount.operations import Operations, correct, serve
 from fsmount.signals import unfreezing
 from fsmount.tree import directory_attributes
 
 class Tree:
     """Every name is a directory; looking up `hang` takes for ever."""
     def describe(self, inode, name=None): return "x"
+    def lookup_nowait(self, parent, name):
+        return None if name == b"hang" else self.getattr_nowait(8)
     async def lookup(self, parent, name, caller):
-        if name == b"hang":
-            await trio.sleep_forever()
-        return await self.getattr(8, caller)
-    async def getattr(self, inode, caller):
+        await trio.sleep_forever()
+    def getattr_nowait(self, inode):
         return directory_attributes(inode, 0, writable=False, attr_timeout_s=0, entry_timeout_s=60)
 
 mountpoint = Path(sys.argv[1])

@@ -15,15 +15,19 @@ import builtins, pathlib, sys
 import pyfuse3, trio
 import client, fsmount.errors
 from fsmount.boundary import Boundary
-from fsmount.operations import Operations, Owner, serve
+from fsmount.kernel_types import Owner
+from fsmount.operations import Operations, serve
 from fsmount.answers import Absent, StatFs
 from fsmount.tree import directory_attributes
 
 class Raising:
-    allows_delete = False
+    directories = property(lambda self: self)
     def describe(self, inode, name=None): return "x"
-    def describe_open(self, handle): return "x"
+    def lookup_nowait(self, parent, name):
+        return self.plant(name[4:]) if name.startswith(b"now-") else None
     async def lookup(self, parent, name, caller):
+        return self.plant(name)
+    def plant(self, name):
         if name == b"absent":
             return Absent(1.0)
         if name == b"wrong-type":
@@ -41,9 +45,9 @@ class Raising:
             except TypeError:
                 error = ValueError(name)
         raise error
-    async def getattr(self, inode, caller):
+    def getattr_nowait(self, inode):
         return directory_attributes(inode, 0, writable=False, attr_timeout_s=0, entry_timeout_s=0)
-    async def opendir(self, inode, caller): raise RuntimeError("opendir")
+    def opendir_nowait(self, inode): raise RuntimeError("opendir")
     def statfs(self): raise LookupError("statfs")
     def getxattr(self, inode, name): raise OSError("getxattr")
     def listxattr(self, inode): raise ArithmeticError("listxattr")
@@ -110,10 +114,11 @@ def test_no_exception_of_a_handler_ends_the_mount(tmp_path: Path):
         assert process.stdout is not None
         assert b"up\n" == process.stdout.readline()
         for kind in KINDS:
-            done = run(["stat", mountpoint / kind], timeout_s=10)
-            assert 1 == done.returncode
-            assert b"endpoint" not in done.stderr, f"{kind} ended the mount"
-            assert b"abort" not in done.stderr, f"{kind} ended the mount"
+            for name in (kind, f"now-{kind}"):
+                done = run(["stat", mountpoint / name], timeout_s=10)
+                assert 1 == done.returncode
+                assert b"endpoint" not in done.stderr, f"{name} ended the mount"
+                assert b"abort" not in done.stderr, f"{name} ended the mount"
         for command in (["ls"], ["df"], ["getfattr", "-d"], ["mkdir", "-p"]):
             run(
                 [*command, mountpoint / "" if command != ["mkdir", "-p"] else mountpoint / "a"],

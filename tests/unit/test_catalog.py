@@ -186,8 +186,11 @@ async def test_a_damaged_record_is_named(catalog, tmp_path):
     await catalog.put_record(record("x"))
     with contextlib.closing(sqlite3.connect(tmp_path / "catalog.sqlite3")) as raw, raw:
         raw.execute("UPDATE file SET record = '{broken'")
-    with pytest.raises(CaseError, match="record of x"):
-        catalog.find("x")
+    with (
+        contextlib.closing(Catalog(tmp_path / "catalog.sqlite3")) as later,
+        pytest.raises(CaseError, match="record of x"),
+    ):
+        later.find("x")
 
 
 # -- what walks found ------------------------------------------------------------------------------

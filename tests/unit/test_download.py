@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import client
 from fsmount.digest import Expected
+from fsmount.disk import Disk
 from fsmount.download import Download
 from fsmount.errors import MismatchError, SizeDiffersError
 from fsmount.readahead import Pattern, Policy
@@ -52,7 +53,7 @@ async def downloading(
             Spool(directory / f"spool.{next(_numbers)}"),
             source=source,
             nursery=nursery,
-            threads=trio.CapacityLimiter(4),
+            disk=Disk(),
             policy=policy,
             on_end=lambda _download: None,
         )

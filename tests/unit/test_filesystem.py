@@ -105,9 +105,9 @@ class World:
         return found
 
     async def names(self, file_id: str) -> list[bytes]:
-        handle = await self.fs.opendir((await self.entry(file_id)).inode, ME)
-        names = [entry.name for entry in self.fs.readdir(handle, 0)]
-        self.fs.releasedir(handle)
+        handle = await self.fs.directories.opendir((await self.entry(file_id)).inode, ME)
+        names = [entry.name for entry in self.fs.directories.readdir(handle, 0)]
+        self.fs.directories.releasedir(handle)
         return names
 
 
@@ -172,10 +172,10 @@ B = "claude_file_01b"
 async def test_the_root_is_listed_without_a_request_and_in_a_stable_order(tmp_path):
     """Positions stay valid while files are added between two calls."""
     async with world(tmp_path, A, B) as w:
-        handle = await w.fs.opendir(ROOT, ME)
-        first = next(w.fs.readdir(handle, 0))
+        handle = await w.fs.directories.opendir(ROOT, ME)
+        first = next(w.fs.directories.readdir(handle, 0))
         await w.catalog.add_ids(["claude_file_01c"])
-        rest = [entry.name for entry in w.fs.readdir(handle, first.next_id)]
+        rest = [entry.name for entry in w.fs.directories.readdir(handle, first.next_id)]
         assert [A.encode(), B.encode(), b"claude_file_01c"] == [first.name, *rest]
         assert [] == w.files.asked
 
@@ -221,8 +221,8 @@ async def test_a_listing_tells_no_size_that_nobody_knows(tmp_path):
     """Without a recorded size the entry is not believed by the kernel, and a look finds the truth."""
     async with world(tmp_path, A, records={A: record(A, size_bytes=None)}) as w:
         directory = await w.entry(A)
-        handle = await w.fs.opendir(directory.inode, ME)
-        listed = next(w.fs.readdir(handle, 0)).attributes
+        handle = await w.fs.directories.opendir(directory.inode, ME)
+        listed = next(w.fs.directories.readdir(handle, 0)).attributes
         assert (0.0, 0.0) == (listed.attr_timeout_s, listed.entry_timeout_s)
         assert [] == w.files.requests
         assert len(BODY) == (await w.fs.getattr(listed.inode, ME)).size_bytes
@@ -242,7 +242,7 @@ async def test_listing_and_stat_say_the_same(tmp_path):
     for rules in (Rules(), Rules(allow_delete=True)):
         async with world(tmp_path, A, B, rules=rules) as w:
             await w.catalog.put_record(client.File.from_dict(record(A)))
-            entries = list(w.fs.readdir(await w.fs.opendir(ROOT, ME), 0))
+            entries = list(w.fs.directories.readdir(await w.fs.directories.opendir(ROOT, ME), 0))
             assert [A.encode(), B.encode()] == [entry.name for entry in entries]
             for entry in entries:
                 assert await w.fs.getattr(entry.attributes.inode, ME) == entry.attributes
@@ -253,8 +253,8 @@ async def test_a_listed_file_that_is_gone_disappears(tmp_path):
     async with world(tmp_path, A) as w:
         with pytest.raises(client.NotFoundError):
             await w.names(A)
-        handle = await w.fs.opendir(ROOT, ME)
-        assert [] == list(w.fs.readdir(handle, 0))
+        handle = await w.fs.directories.opendir(ROOT, ME)
+        assert [] == list(w.fs.directories.readdir(handle, 0))
 
 
 async def test_reading_meta_json_gives_the_record(tmp_path):
@@ -262,12 +262,12 @@ async def test_reading_meta_json_gives_the_record(tmp_path):
     async with world(tmp_path, A, records={A: record(A, extra_field={"z": 1})}) as w:
         await w.names(A)
         inode = inode_of(1, Kind.META)
-        opened = await w.fs.open(inode, os.O_RDONLY, ME)
-        data = await w.fs.read(opened.handle, 0, 1 << 20)
+        opened = await w.fs.files.open(inode, os.O_RDONLY, ME)
+        data = bytes(await w.fs.files.read(opened.handle, 0, 1 << 20))
         assert len(data) == (await w.fs.getattr(inode, ME)).size_bytes
         assert {"z": 1} == json.loads(data)["extra_field"]
-        assert data[5:9] == await w.fs.read(opened.handle, 5, 4)
-        w.fs.release(opened.handle)
+        assert data[5:9] == await w.fs.files.read(opened.handle, 5, 4)
+        w.fs.files.release(opened.handle)
         assert [] == w.files.requests
 
 
@@ -279,8 +279,8 @@ async def test_the_status_reads_as_large_as_it_says(tmp_path):
         assert HIDDEN_DIR == hidden.inode
         found = await w.fs.lookup(HIDDEN_DIR, b"status.json", ME)
         assert isinstance(found, Attributes)
-        opened = await w.fs.open(STATUS, os.O_RDONLY, ME)
-        assert found.size_bytes == len(await w.fs.read(opened.handle, 0, 9999))
+        opened = await w.fs.files.open(STATUS, os.O_RDONLY, ME)
+        assert found.size_bytes == len(await w.fs.files.read(opened.handle, 0, 9999))
 
 
 @pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC])
@@ -289,22 +289,22 @@ async def test_opening_for_writing_is_refused(tmp_path, flags):
     async with world(tmp_path, A, rules=Rules(allow_delete=True), records={A: record(A)}) as w:
         await w.names(A)
         with pytest.raises(ReadOnlyError):
-            await w.fs.open(inode_of(1, Kind.CONTENT), flags, ME)
+            await w.fs.files.open(inode_of(1, Kind.CONTENT), flags, ME)
 
 
 async def test_small_files_are_whole_before_they_are_open(tmp_path):
     """Up to the bound, opening waits for the whole; above it, it waits for nothing."""
     async with world(tmp_path, A, records={A: record(A)}) as w:
         await w.names(A)
-        await w.fs.open(inode_of(1, Kind.CONTENT), os.O_RDONLY, ME)
+        await w.fs.files.open(inode_of(1, Kind.CONTENT), os.O_RDONLY, ME)
         assert 1 == len(w.files.requests)
     (tmp_path / "large").mkdir()
     rules = Rules(verified_open_bytes=0)
     async with world(tmp_path / "large", A, rules=rules, records={A: record(A)}) as w:
         await w.names(A)
-        opened = await w.fs.open(inode_of(1, Kind.CONTENT), os.O_RDONLY, ME)
+        opened = await w.fs.files.open(inode_of(1, Kind.CONTENT), os.O_RDONLY, ME)
         assert 0 == len(w.files.requests)
-        assert BODY == await w.fs.read(opened.handle, 0, 100)
+        assert BODY == await w.fs.files.read(opened.handle, 0, 100)
 
 
 async def test_a_denied_program_causes_no_request_at_all(tmp_path):
@@ -315,27 +315,27 @@ async def test_a_denied_program_causes_no_request_at_all(tmp_path):
     async with world(tmp_path, A, rules=Rules(deny_programs=me), records=records) as w:
         directory = (await w.entry(A)).inode
         for look in (
-            lambda: w.fs.opendir(directory, ME),
+            lambda: w.fs.directories.opendir(directory, ME),
             lambda: w.fs.lookup(directory, b"a.txt", ME),
-            lambda: w.fs.open(content, os.O_RDONLY, ME),
+            lambda: w.fs.files.open(content, os.O_RDONLY, ME),
         ):
             with pytest.raises(AccessRefusedError):
                 await look()
         assert [] == w.files.asked
-        await w.fs.opendir(directory, OTHER)
-        await w.fs.opendir(directory, ME)
+        await w.fs.directories.opendir(directory, OTHER)
+        await w.fs.directories.opendir(directory, ME)
         for look in (
             lambda: w.fs.lookup(directory, b"a.txt", ME),
             lambda: w.fs.getattr(content, ME),
-            lambda: w.fs.open(content, os.O_RDONLY, ME),
+            lambda: w.fs.files.open(content, os.O_RDONLY, ME),
         ):
             with pytest.raises(AccessRefusedError):
                 await look()
         assert ([A], []) == (w.files.asked, w.files.requests)
         assert 6 == w.fs.counters.denied
-        await w.fs.open(content, os.O_RDONLY, OTHER)
+        await w.fs.files.open(content, os.O_RDONLY, OTHER)
         assert len(BODY) == (await w.fs.getattr(content, ME)).size_bytes
-        await w.fs.open(content, os.O_RDONLY, ME)
+        await w.fs.files.open(content, os.O_RDONLY, ME)
         assert (1, 6) == (len(w.files.requests), w.fs.counters.denied)
 
 
@@ -413,8 +413,8 @@ async def test_rm_r_in_steps(autojump_clock, tmp_path):
         await w.fs.unlink(directory.inode, b"meta.json", OTHER)
         await w.fs.rmdir(ROOT, A.encode(), OTHER)
         assert isinstance(await w.fs.lookup(ROOT, A.encode(), ME), Absent)
-        handle = await w.fs.opendir(ROOT, ME)
-        assert [B.encode()] == [entry.name for entry in w.fs.readdir(handle, 0)]
+        handle = await w.fs.directories.opendir(ROOT, ME)
+        assert [B.encode()] == [entry.name for entry in w.fs.directories.readdir(handle, 0)]
 
 
 async def test_what_a_deleted_file_left_goes_by_itself(autojump_clock, tmp_path):
@@ -443,8 +443,8 @@ async def test_whoever_has_read_may_not_delete(tmp_path):
     """The process that opened the content is refused; another one is not."""
     async with world(tmp_path, A, rules=Rules(allow_delete=True), records={A: record(A)}) as w:
         directory = await w.entry(A)
-        opened = await w.fs.open(inode_of(1, Kind.CONTENT), os.O_RDONLY, ME)
-        w.fs.release(opened.handle)
+        opened = await w.fs.files.open(inode_of(1, Kind.CONTENT), os.O_RDONLY, ME)
+        w.fs.files.release(opened.handle)
         with pytest.raises(RefusedError, match="allow-move"):
             await w.fs.unlink(directory.inode, b"a.txt", ME)
         assert [] == w.files.deleted
@@ -459,6 +459,6 @@ async def test_a_file_is_not_a_directory(tmp_path):
         with pytest.raises(NotADirectoryHereError):
             await w.fs.lookup(inode_of(1, Kind.CONTENT), b"x", ME)
         with pytest.raises(NotADirectoryHereError):
-            await w.fs.opendir(inode_of(1, Kind.META), ME)
+            await w.fs.directories.opendir(inode_of(1, Kind.META), ME)
         with pytest.raises(AbsentError):
             await w.fs.getattr(inode_of(77, Kind.DIRECTORY), ME)

@@ -8,6 +8,7 @@ import trio
 import trio.testing
 
 from fsmount.digest import Expected
+from fsmount.disk import Disk
 from fsmount.intake import Intake
 from fsmount.spool import Spool, SpoolConflictError
 
@@ -27,7 +28,7 @@ async def test_the_hash_follows_in_whatever_order_bytes_come(tmp_path, order):
         intake = Intake(
             Spool(tmp_path / "s"),
             nursery=nursery,
-            threads=trio.CapacityLimiter(2),
+            disk=Disk(),
             on_hashed=hashed.append,
         )
         for part in order:
@@ -47,7 +48,7 @@ async def test_other_bytes_for_the_same_place_are_refused(tmp_path):
         intake = Intake(
             Spool(tmp_path / "s"),
             nursery=nursery,
-            threads=trio.CapacityLimiter(2),
+            disk=Disk(),
             on_hashed=Hashed().append,
         )
         await intake.write(0, [b"first"])
@@ -64,7 +65,7 @@ async def test_giving_up_ends_the_hashing_too(tmp_path):
         intake = Intake(
             Spool(tmp_path / "s"),
             nursery=nursery,
-            threads=trio.CapacityLimiter(2),
+            disk=Disk(),
             on_hashed=hashed.append,
         )
         await intake.write(0, [BODY])
@@ -82,7 +83,7 @@ async def test_a_disk_that_fails_is_told(tmp_path):
         intake = Intake(
             Spool(tmp_path / "s"),
             nursery=nursery,
-            threads=trio.CapacityLimiter(2),
+            disk=Disk(),
             on_hashed=hashed.append,
         )
         await intake.write(MIB, [BODY[MIB:]])

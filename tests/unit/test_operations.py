@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import client
-from fsmount import errors, operations
+from fsmount import errors
 from fsmount.answers import Absent, DirEntry, Opened, StatFs
 from fsmount.boundary import Boundary
 from fsmount.filesystem import Filesystem
 from fsmount.inodes import Handle, Inode
-from fsmount.operations import Operations, Owner
+from fsmount.kernel_types import Owner, Told
+from fsmount.operations import Operations, correct
 from fsmount.tree import Attributes, directory_attributes, file_attributes, link_attributes
 
 CTX = pyfuse3.RequestContext()
@@ -38,11 +39,30 @@ DIRECTORY = directory_attributes(Inode(4), 7, writable=False, attr_timeout_s=1, 
 class FakeFilesystem:
     """Answers each operation with what `answers` says: a value, or an exception to be raised."""
 
-    allows_delete = False
-
-    def __init__(self, answers: dict[str, object] | None = None) -> None:
+    def __init__(self, answers: dict[str, object] | None = None, *, at_once: bool = False) -> None:
         self.answers = answers or {}
+        self.at_once = at_once
         self.asked: list[tuple[object, ...]] = []
+        self.directories = self.files = self
+
+    def _now(self, *request: object) -> Any:
+        """Answer at once, or leave that to who may wait."""
+        return self._answer(*request) if self.at_once else None
+
+    def lookup_nowait(self, parent, name):
+        return self._now("lookup", parent, name)
+
+    def getattr_nowait(self, inode):
+        return self._now("getattr", inode)
+
+    def opendir_nowait(self, inode):
+        return self._now("opendir", inode)
+
+    def open_nowait(self, inode, flags, _caller):
+        return self._now("open", inode, flags)
+
+    def read_nowait(self, handle, off, size):
+        return self._now("read", handle, off, size)
 
     def _answer(self, *request: object) -> Any:
         self.asked.append(request)
@@ -63,8 +83,8 @@ class FakeFilesystem:
     def readdir(self, handle, start):
         return self._answer("readdir", handle, start)
 
-    def inode_of_open(self, handle):
-        return self._answer("inode_of_open", handle) or 4
+    def inode_of(self, handle):
+        return self._answer("inode_of", handle) or 4
 
     def parent_of_open(self, handle):
         return self._answer("parent_of_open", handle) or 1
@@ -99,18 +119,16 @@ class FakeFilesystem:
     def statfs(self):
         return self._answer("statfs")
 
-    def describe(self, inode, name=None):
-        return self._answer("describe", inode, name) or "claude_file_1/a.txt"
-
-    def describe_open(self, handle):
-        return self._answer("describe", handle) or "claude_file_1"
+    def describe(self, node, name=None):
+        what = "claude_file_1" if node == 1 else "claude_file_1/a.txt"
+        return self._answer("describe", node, name) or what
 
 
 def operations_over(
-    answers: dict[str, object] | None = None, *, umask: int = 0o077
+    answers: dict[str, object] | None = None, *, umask: int = 0o077, at_once: bool = False
 ) -> tuple[Operations, FakeFilesystem]:
     """Return handlers over a fake file system, and that."""
-    fake = FakeFilesystem(answers)
+    fake = FakeFilesystem(answers, at_once=at_once)
     handlers = Operations(Owner(1000, 1001, umask))
     handlers.attach(cast("Filesystem", fake), Boundary(90))
     return handlers, fake
@@ -172,11 +190,12 @@ def every_error() -> list[Exception]:
     return [*ours, *theirs, *builtin]
 
 
+@pytest.mark.parametrize("at_once", [False, True])
 @pytest.mark.parametrize("operation", CALLS)
 @pytest.mark.parametrize("error", every_error(), ids=lambda error: type(error).__name__)
-async def test_every_error_of_every_operation_is_an_errno(operation, error):
+async def test_every_error_of_every_operation_is_an_errno(operation, error, at_once):
     """The library answers the kernel with FUSEError, and ends the mount over anything else."""
-    handlers, _ = operations_over({operation: error})
+    handlers, _ = operations_over({operation: error}, at_once=at_once)
     with pytest.raises(pyfuse3.FUSEError) as raised:
         await CALLS[operation](handlers)
     assert errors.errno_for(error) == raised.value.errno
@@ -185,18 +204,22 @@ async def test_every_error_of_every_operation_is_an_errno(operation, error):
 
 @pytest.mark.parametrize("operation", ["lookup", "getattr", "getxattr", "listxattr", "statfs"])
 @pytest.mark.parametrize("nonsense", [None, 42, "text", [1], object(), [None]])
-async def test_an_answer_of_the_wrong_type_is_an_error_of_that_operation(operation, nonsense):
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_an_answer_of_the_wrong_type_is_an_error_of_that_operation(
+    operation, nonsense, at_once
+):
     """A bug below costs one EIO, not the mount."""
-    handlers, _ = operations_over({operation: nonsense})
+    handlers, _ = operations_over({operation: nonsense}, at_once=at_once)
     with pytest.raises(pyfuse3.FUSEError) as raised:
         await CALLS[operation](handlers)
     assert errno.EIO == raised.value.errno
 
 
 @pytest.mark.parametrize("nonsense", [None, 42, "text", object(), b"x" * 4097])
-async def test_a_read_gives_bytes_and_no_more_than_asked_for(nonsense):
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_read_gives_bytes_and_no_more_than_asked_for(nonsense, at_once):
     """The kernel refuses an answer that is too long, and the library one that is no bytes."""
-    handlers, _ = operations_over({"read": nonsense})
+    handlers, _ = operations_over({"read": nonsense}, at_once=at_once)
     with pytest.raises(pyfuse3.FUSEError) as raised:
         await CALLS["read"](handlers)
     assert errno.EIO == raised.value.errno
@@ -204,9 +227,10 @@ async def test_a_read_gives_bytes_and_no_more_than_asked_for(nonsense):
 
 @pytest.mark.parametrize("nonsense", [None, "text", object()])
 @pytest.mark.parametrize("operation", ["open", "opendir", "readdir"])
-async def test_a_handle_of_the_wrong_type_is_an_error(operation, nonsense):
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_handle_of_the_wrong_type_is_an_error(operation, nonsense, at_once):
     """What is no handle, and what is no listing, never reaches the library."""
-    handlers, _ = operations_over({operation: nonsense})
+    handlers, _ = operations_over({operation: nonsense}, at_once=at_once)
     with pytest.raises(pyfuse3.FUSEError):
         await CALLS[operation](handlers)
 
@@ -361,10 +385,10 @@ async def test_a_listing_begins_with_the_dots(monkeypatch, start):
 )
 def test_attributes_made_from_those_before_are_the_same(several):
     """A long listing makes new ones only where they differ in more than number and date."""
-    handlers, _ = operations_over(umask=0o077)
-    told = operations._Told(handlers._entry)
+    owner = Owner(1000, 1001, 0o077)
+    told = Told(owner.entry)
     for attributes in several:
-        expected, made = handlers._entry(attributes), told.of(attributes)
+        expected, made = owner.entry(attributes), told.of(attributes)
         for name in ENTRY_FIELDS:
             assert getattr(expected, name) == getattr(made, name), name
 
@@ -425,7 +449,7 @@ def test_correcting_the_kernel_leaves_pages_alone(monkeypatch, stale, call):
         pyfuse3, "invalidate_inode", lambda i, attr_only: calls.append(("inode", i, attr_only))
     )
     monkeypatch.setattr(pyfuse3, "invalidate_entry", lambda p, n: calls.append(("entry", p, n)))
-    operations.correct(stale)
+    correct(stale)
     assert [call] == calls
 
 
@@ -436,4 +460,4 @@ def test_correcting_what_the_kernel_does_not_know_is_no_error(monkeypatch):
         raise FileNotFoundError
 
     monkeypatch.setattr(pyfuse3, "invalidate_inode", unknown)
-    operations.correct(Inode(5))
+    correct(Inode(5))

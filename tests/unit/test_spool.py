@@ -111,7 +111,7 @@ def test_a_spool_in_memory_has_no_name_until_it_is_saved(tmp_path: Path):
     """What is fetched in a moment makes no file; what is kept of it is a private file like any other."""
     spool = Spool(tmp_path / "f", in_memory=True)
     spool.write(0, [b"abc", b"def"], Extents())
-    assert b"cd" == spool.read_nowait(2, 2)
+    assert b"cd" == spool.read(2, 2)
     assert not spool.path.exists()
     spool.save()
     assert b"abcdef" == spool.path.read_bytes()
