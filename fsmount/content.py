@@ -405,8 +405,7 @@ def _finished_spool(body: Body) -> FinishedSpool:
     verdict = body.verdict
     return FinishedSpool(
         claude_file_id=body.claude_file_id,
-        path=body.download.spool.path,
-        save=body.download.spool.save,
+        place=body.download.spool.place,
         size_bytes=verdict.size_bytes,
         md5=verdict.md5,
         sha256=verdict.sha256,

@@ -146,7 +146,7 @@ class Spool:
     """
 
     def __init__(self, path: Path, *, in_memory: bool = False) -> None:
-        """Create the file, which must not exist; with `in_memory` it has no name until it is saved.
+        """Create the file, which must not exist; with `in_memory` it has no name until it is placed.
 
         Errors: OSError as of open(2).
         """
@@ -192,13 +192,19 @@ class Spool:
             size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def save(self) -> None:
-        """Give it its name on the disk, if it has none yet; may block.
+    def place(self, target: Path) -> None:
+        """Put the file where it belongs, in the place of what may be there; may block.
 
-        Errors: OSError, after which nothing is left there.
+        Errors: OSError, after which nothing new is there; FileNotFoundError without the directory.
         """
         if self.is_in_memory:
-            os.close(self._copy_to_disk())
+            try:
+                os.close(self._copy_to(target))
+            except FileExistsError:
+                os.close(self._copy_to(self.path))  # and replace it in one step: it may be open
+            else:
+                return
+        os.rename(self.path, target)
 
     def close(self) -> None:
         """Close the descriptor; the file stays."""
@@ -214,20 +220,20 @@ class Spool:
 
     def _move_to_disk(self) -> None:
         """Go on in a file on the disk, under the same descriptor."""
-        fd = self._copy_to_disk()
+        fd = self._copy_to(self.path)
         os.dup2(fd, self._fd, inheritable=False)
         os.close(fd)
         self.is_in_memory = False
 
-    def _copy_to_disk(self) -> int:
-        fd = _new_file(self.path)
+    def _copy_to(self, path: Path) -> int:
+        fd = _new_file(path)
         try:
             data = os.pread(self._fd, os.fstat(self._fd).st_size, 0)
             if os.pwrite(fd, data, 0) != len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         except BaseException:
             os.close(fd)
-            self.path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             raise
         return fd
 

@@ -63,17 +63,16 @@ class StoredContent:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class FinishedSpool:
-    """A complete body on its way into the store; `save` brings one that is in memory to `path`."""
+    """A complete body on its way into the store; `place` puts it where it belongs."""
 
     claude_file_id: str
-    path: Path
+    place: Callable[[Path], object]
     size_bytes: int
     md5: str
     sha256: str
     verified: Literal["yes", "no"]
     how: str
     request_id: str | None
-    save: Callable[[], None] = lambda: None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -280,9 +279,11 @@ class ContentStore:
 
     def _move_in(self, spool: FinishedSpool) -> Path:
         target = self.content_path(spool.claude_file_id)
-        target.parent.mkdir(mode=0o700, exist_ok=True)
-        spool.save()
-        os.rename(spool.path, target)
+        try:
+            spool.place(target)
+        except FileNotFoundError:
+            target.parent.mkdir(mode=0o700, exist_ok=True)
+            spool.place(target)
         return target
 
     def _sync(self, paths: Sequence[Path]) -> None:

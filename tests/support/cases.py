@@ -57,7 +57,7 @@ def _spool(case: Case, number: int, body: bytes, verified: str) -> FinishedSpool
     path.write_bytes(body)
     return FinishedSpool(
         claude_file_id=file_id(number),
-        path=path,
+        place=path.rename,
         size_bytes=len(body),
         md5=hashlib.md5(body).hexdigest(),
         sha256=hashlib.sha256(body).hexdigest(),

@@ -107,17 +107,21 @@ def test_a_hole_is_not_read_as_present(tmp_path: Path):
     spool.close()
 
 
-def test_a_spool_in_memory_has_no_name_until_it_is_saved(tmp_path: Path):
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_a_spool_in_memory_has_no_name_until_it_is_placed(tmp_path: Path, is_taken):
     """What is fetched in a moment makes no file; what is kept of it is a private file like any other."""
     spool = Spool(tmp_path / "f", in_memory=True)
     spool.write(0, [b"abc", b"def"], Extents())
     assert b"cd" == spool.read(2, 2)
     assert not spool.path.exists()
-    spool.save()
-    assert b"abcdef" == spool.path.read_bytes()
-    assert 0o600 == os.stat(spool.path).st_mode & 0o777
+    target = tmp_path / "kept"
+    if is_taken:
+        target.write_bytes(b"left by a crash")
+    spool.place(target)
+    assert b"abcdef" == target.read_bytes()
+    assert 0o600 == os.stat(target).st_mode & 0o777
     spool.discard()
-    assert not spool.path.exists()
+    assert [target] == list(tmp_path.iterdir())
 
 
 def test_a_body_that_is_longer_than_recorded_goes_on_on_the_disk(tmp_path: Path):
@@ -130,8 +134,9 @@ def test_a_body_that_is_longer_than_recorded_goes_on_on_the_disk(tmp_path: Path)
             assert body[:start] == os.pread(fd, start, 0)
     assert not spool.is_in_memory
     assert body == spool.read(0, len(body)) == spool.path.read_bytes()
-    spool.save()
+    spool.place(tmp_path / "kept")
     spool.close()
+    assert body == (tmp_path / "kept").read_bytes()
 
 
 def test_a_shared_descriptor_is_closed_after_its_last_user(tmp_path: Path):

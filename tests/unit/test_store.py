@@ -23,7 +23,7 @@ def spool(directory: Path, name: str, body: bytes, verified: str = "yes") -> Fin
     path.write_bytes(body)
     return FinishedSpool(
         claude_file_id=name,
-        path=path,
+        place=path.rename,
         size_bytes=len(body),
         md5=hashlib.md5(body).hexdigest(),
         sha256=hashlib.sha256(body).hexdigest(),
@@ -50,7 +50,7 @@ def test_finished_spools_become_content(store, tmp_path, count):
     for number in range(count):
         assert b"%d" % number * number == content(store, f"file{number}")
         assert rows[number] == store.find(f"file{number}")
-    assert not [s.path for s in spools if s.path.exists()]
+    assert not list(tmp_path.glob("file*"))
     assert sum(s.size_bytes for s in spools) == store.total_bytes
 
 
