@@ -16,7 +16,7 @@ import httpx
 
 from client._body import BoundCheck
 from client._errors import APIConnectionError, ComplianceError, TruncatedError
-from client._http import FAILURES, AsyncBody, Body, async_http, sync_http, unanswered
+from client._http import FAILURES, AsyncBody, AsyncSender, Body, Sender, unanswered
 from client._judge import Judge, Options
 from client._pace import Budget, Priority, Stats, Ticket
 from client._wire import Request, request_id_of
@@ -39,7 +39,7 @@ class AsyncTransport:
 
     def __init__(self, options: Options, transport: httpx.AsyncBaseTransport | None = None) -> None:
         self._judge = Judge(options)
-        self._http = async_http(options, transport)
+        self._http = AsyncSender(options, transport)
         self._wakers: dict[Ticket, anyio.Event] = {}
 
     @property
@@ -119,13 +119,10 @@ class AsyncTransport:
 
     async def _send(self, request: Request, ticket: Ticket) -> httpx.Response:
         pacer = self._judge.pacer
-        outgoing = self._http.build_request(
-            request.method, request.path, headers=dict(request.headers)
-        )
         arrived = True  # as far as is known when it is cancelled
         response = None
         try:
-            response = await self._http.send(outgoing, stream=True)
+            response = await self._http.send(request)
         except FAILURES as error:
             failure = unanswered(error, request.about)
             arrived = failure.bytes_sent
@@ -188,7 +185,7 @@ class Transport:
         clock: Clock | None = None,
     ) -> None:
         self._judge = Judge(options)
-        self._http = sync_http(options, transport)
+        self._http = Sender(options, transport)
         self._clock = clock or Clock()
         self._lock = threading.Lock()  # held around every use of the pacer and the wakers
         self._wakers: dict[Ticket, threading.Event] = {}
@@ -274,13 +271,10 @@ class Transport:
 
     def _send(self, request: Request, ticket: Ticket) -> httpx.Response:
         pacer = self._judge.pacer
-        outgoing = self._http.build_request(
-            request.method, request.path, headers=dict(request.headers)
-        )
         arrived = True  # as far as is known when it is interrupted
         response = None
         try:
-            response = self._http.send(outgoing, stream=True)
+            response = self._http.send(request)
         except FAILURES as error:
             failure = unanswered(error, request.about)
             arrived = failure.bytes_sent
