@@ -5,6 +5,7 @@ bytes that came were wrong, and remembers who was given bytes of a body that tur
 files get errors until they are closed, so that nobody continues a bad copy with good bytes.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from typing import Protocol
@@ -18,6 +19,8 @@ from fsmount.errors import AbsentError, ContentError, MismatchError, SizeDiffers
 from fsmount.nowait import Data
 from fsmount.readahead import Pattern, Policy
 from fsmount.spool import SharedFd
+
+log = logging.getLogger(__name__)
 
 _ATTEMPTS = 2  # a body with the wrong hash is asked for once more
 
@@ -89,6 +92,7 @@ class Body:
         self._is_in_memory = False
         self.verdict: Verdict | None = None
         self.is_adopted = False
+        self.is_given_up = False  # whole, but the case can't take it
         self.is_ahead = False  # whether it is only wanted in case somebody opens it
         self._owner = owner
         self._policy = policy
@@ -101,6 +105,16 @@ class Body:
     def claude_file_id(self) -> str:
         """The file's id."""
         return self.expected.claude_file_id
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """Say whether it is whole and not in the case yet: it answers what is known until the store does."""
+        return self.verdict is not None and not (self.is_adopted or self.is_given_up)
+
+    @property
+    def sha256(self) -> str | None:
+        """The SHA-256 of a whole download."""
+        return self.download.sha256 if self.download else None
 
     @property
     def is_refusing(self) -> bool:
@@ -257,7 +271,17 @@ class Body:
         with download.spool.fd.using() as fd:
             is_in_memory = download.spool.is_in_memory
             self.use_stored(os.dup(fd), verdict.size_bytes, is_in_memory=is_in_memory)
-        self._owner.note_finished(self)
+        download.when_digested(self._after_digest)
+
+    def _after_digest(self, failure: OSError | None) -> None:
+        """Hand the body over, now that all is known of it that the case records."""
+        if failure is None:
+            self._owner.note_finished(self)
+            return
+        log.error("%s: not taken into the case: %s", self.claude_file_id, failure)
+        self.is_given_up = True
+        if not self.opens:
+            self._owner.note_closed(self)
 
     def _after_disk_trouble(self, download: Download) -> None:
         """Give back the room that the unfinished bytes take, so that others find some."""

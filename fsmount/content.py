@@ -95,7 +95,6 @@ class Contents:
         self._stale_pages: set[str] = set()
         self._numbers = itertools.count(1)
         self._finished: list[Body] = []
-        self._being_adopted: list[Body] = []
         self._adopting = trio.Lock()
 
     # -- what is known ---------------------------------------------------------------------------
@@ -106,7 +105,7 @@ class Contents:
         if body and body.verdict:
             verdict = body.verdict
             verified: Literal["yes", "no"] = "yes" if verdict.is_verified else "no"
-            return Known(verdict.size_bytes, verdict.md5, verdict.sha256, verified, is_stored=True)
+            return Known(verdict.size_bytes, verdict.md5, body.sha256, verified, is_stored=True)
         row = self._store.find(claude_file_id)
         if row is None:
             return None
@@ -208,10 +207,20 @@ class Contents:
     async def aclose(self) -> None:
         """Take what is finished into the store, drop the rest; bounded in time."""
         with trio.move_on_after(_CLOSE_GRACE_S, shield=True):
+            await self._digest_rest()
             await self._adopt_finished()
         for body in list(self._bodies.values()):
             body.release()
         self._bodies.clear()
+
+    async def _digest_rest(self) -> None:
+        """Finish what readers have whole: fetching it again would cost a request."""
+        for body in list(self._bodies.values()):
+            if body.download and body.is_on_its_way and body not in self._finished:
+                try:
+                    await body.download.finish_digest()
+                except OSError as error:
+                    log.error("%s: not taken into the case: %s", body.claude_file_id, error)
 
     # -- bodies ----------------------------------------------------------------------------------
 
@@ -293,8 +302,8 @@ class Contents:
         """Drop a body that nobody has open, unless its bytes may still be wanted."""
         if self._bodies.get(body.claude_file_id) is not body:
             return
-        if body in self._finished or body in self._being_adopted:
-            return  # it answers what is known of the file until the store does
+        if body.is_on_its_way:
+            return
         if body.stored or not (body.download or body.is_refusing):
             self._drop(body)
             return
@@ -369,7 +378,6 @@ class Contents:
     async def _adopt_finished(self) -> None:
         async with self._adopting:
             batch, self._finished = self._finished, []
-            self._being_adopted = batch
             try:
                 spools = [_finished_spool(body) for body in batch]
                 rows = await self._disk.run(lambda: self._store.adopt(spools)) if batch else []
@@ -377,8 +385,8 @@ class Contents:
                     body.is_adopted = True
                 self._note_acquired(rows)
             finally:
-                self._being_adopted = []
                 for body in batch:
+                    body.is_given_up = not body.is_adopted
                     if not body.opens:
                         self.note_closed(body)
             await self._evict()
@@ -402,13 +410,14 @@ class Contents:
 def _finished_spool(body: Body) -> FinishedSpool:
     assert body.download is not None
     assert body.verdict is not None
+    assert body.sha256 is not None
     verdict = body.verdict
     return FinishedSpool(
         claude_file_id=body.claude_file_id,
         place=body.download.spool.place,
         size_bytes=verdict.size_bytes,
         md5=verdict.md5,
-        sha256=verdict.sha256,
+        sha256=body.sha256,
         verified="yes" if verdict.is_verified else "no",
         how=verdict.how,
         request_id=body.download.request_id,

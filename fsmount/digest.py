@@ -11,6 +11,8 @@ from typing import Literal
 
 from fsmount.spool import Spool
 
+# So much is read and hashed at once: with less, waiting for the interpreter between two pieces takes longer
+# than hashing them (measured on a loopback GiB: 410 MB/s with 256 KiB, 450 with 1 MiB and with more).
 _CATCH_UP_BYTES = 1 << 20
 
 How = Literal["content-md5", "metadata-md5", "none"]
@@ -34,12 +36,11 @@ class Expected:
 class Verdict:
     """What a whole body turned out to be.
 
-    Shape: hashes in lowercase hex; `how` says what vouched for them.
+    Shape: hashes in lowercase hex; `how` says what vouched for the bytes.
     """
 
     size_bytes: int
     md5: str
-    sha256: str
     how: How
     is_mismatch: bool
     promised_md5: str | None
@@ -50,52 +51,72 @@ class Verdict:
         return self.how != "none" and not self.is_mismatch
 
 
-class RunningDigest:
-    """Both hashes over the first `position` bytes of a spool."""
+class RunningHash:
+    """One hash over the first `position` bytes of a file."""
 
-    def __init__(self) -> None:
+    def __init__(self, algorithm: str) -> None:
         self.position = 0
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._sha256 = hashlib.sha256()
+        self._hash = hashlib.new(algorithm, usedforsecurity=False)
 
-    def update(self, pieces: Sequence[bytes]) -> None:
+    def update(self, piece: bytes | memoryview) -> None:
         """Take in the bytes that follow `position`; slow, so call it from a thread."""
-        for piece in pieces:
-            self._md5.update(piece)
-            self._sha256.update(piece)
-            self.position += len(piece)
+        self._hash.update(piece)
+        self.position += len(piece)
 
     def catch_up(self, spool: Spool, end: int) -> None:
         """Take in what the spool holds from `position` to `end`; slow, so call it from a thread.
 
         Errors: OSError when the spool can't be read or is shorter than `end`.
         """
+        buffer = memoryview(bytearray(min(_CATCH_UP_BYTES, end - self.position)))
         while self.position < end:
-            piece = spool.read(self.position, min(_CATCH_UP_BYTES, end - self.position))
-            if not piece:
+            count = spool.read_into(buffer[: end - self.position], self.position)
+            if not count:
                 raise OSError(f"spool {spool.path.name} ends at {self.position}, not at {end}")
-            self.update([piece])
+            self.update(buffer[:count])
+
+    def hexdigest(self) -> str:
+        """Return the hash of what was taken in so far, in lowercase hex."""
+        return self._hash.hexdigest()
+
+
+class RunningDigest:
+    """MD5 and SHA-256 over the same bytes."""
+
+    def __init__(self) -> None:
+        self.md5 = RunningHash("md5")
+        self.sha256 = RunningHash("sha256")
+
+    @property
+    def position(self) -> int:
+        """How many bytes both have taken in."""
+        return min(self.md5.position, self.sha256.position)
+
+    def update(self, pieces: Sequence[bytes]) -> None:
+        """Take in the bytes that follow `position` with both; slow, so call it from a thread."""
+        for piece in pieces:
+            self.md5.update(piece)
+            self.sha256.update(piece)
 
     def hexdigests(self) -> tuple[str, str]:
         """Return MD5 and SHA-256 of what was taken in so far, in lowercase hex."""
-        return self._md5.hexdigest(), self._sha256.hexdigest()
+        return self.md5.hexdigest(), self.sha256.hexdigest()
 
-    def verdict(self, expected: Expected, content_md5: str | None) -> Verdict:
-        """Hold the hashes of the whole body against what was promised.
 
-        The digest of the response outranks the record's; content that the case has verified before must
-        come again as the same bytes.
-        """
-        md5, sha256 = self.hexdigests()
-        promised = content_md5 or expected.md5
-        how: How = "content-md5" if content_md5 else "metadata-md5" if expected.md5 else "none"
-        differs = promised is not None and md5 != promised.lower()
-        changed = expected.acquired_md5 is not None and md5 != expected.acquired_md5
-        return Verdict(
-            size_bytes=self.position,
-            md5=md5,
-            sha256=sha256,
-            how=how,
-            is_mismatch=differs or changed,
-            promised_md5=promised if differs or not changed else expected.acquired_md5,
-        )
+def verdict_of(size_bytes: int, md5: str, expected: Expected, content_md5: str | None) -> Verdict:
+    """Hold the MD5 of the whole body against what was promised.
+
+    The digest of the response outranks the record's; content that the case has verified before must
+    come again as the same bytes.
+    """
+    promised = content_md5 or expected.md5
+    how: How = "content-md5" if content_md5 else "metadata-md5" if expected.md5 else "none"
+    differs = promised is not None and md5 != promised.lower()
+    changed = expected.acquired_md5 is not None and md5 != expected.acquired_md5
+    return Verdict(
+        size_bytes=size_bytes,
+        md5=md5,
+        how=how,
+        is_mismatch=differs or changed,
+        promised_md5=promised if differs or not changed else expected.acquired_md5,
+    )

@@ -10,11 +10,14 @@ Rules that correctness leans on:
 
 - `spool.extents` only grows after the bytes are on disk, and only on the event loop, so a reader that
   finds its range covered can read it at once.
+- What has come and is not written yet is given to readers too; it is written afterwards, or compared with
+  what was written first, whatever becomes of its stream.
 - The last page is given out only after the verdict: no reader reaches the end of a body that is wrong.
 - A stream's bytes are placed by where the answer says that it starts, never by where it was asked to.
 - Bytes that come a second time are compared with the first, never written over them.
 """
 
+import dataclasses
 import logging
 import math
 from collections.abc import Callable
@@ -24,10 +27,10 @@ from typing import Protocol
 import trio
 
 import client
-from fsmount.digest import Expected, Verdict
+from fsmount.digest import Expected, Verdict, verdict_of
 from fsmount.disk import Disk
 from fsmount.errors import ContentError, MismatchError, SizeDiffersError
-from fsmount.flow import Batches, Stream
+from fsmount.flow import Arrivals, Stream
 from fsmount.intake import Intake
 from fsmount.nowait import Data
 from fsmount.readahead import (
@@ -41,6 +44,8 @@ from fsmount.readahead import (
 from fsmount.spool import Spool, SpoolConflictError
 
 log = logging.getLogger(__name__)
+
+_POLL_S = 0.01
 
 
 class ByteStream(Protocol):
@@ -66,6 +71,15 @@ class Source(Protocol):
     ) -> AbstractAsyncContextManager[ByteStream]:
         """Open the body of one file, at `offset` if the service can do that."""
         ...
+
+
+@dataclasses.dataclass(eq=False, slots=True)
+class _Waiter:
+    """A reader who waits: what is planned for him, and for which bytes (offset, size) he is woken."""
+
+    want: Want
+    span: tuple[int, int] | None
+    woken: trio.Event = dataclasses.field(default_factory=trio.Event)
 
 
 class Download:
@@ -99,11 +113,11 @@ class Download:
         self._policy = policy
         self._on_end = on_end
         self._streams: list[Stream] = []
-        self._wants: list[Want] = []
-        self._changed = trio.lowlevel.ParkingLot()  # readers: bytes, a verdict or a failure came
+        self._waiters: list[_Waiter] = []
         self._demand = trio.lowlevel.ParkingLot()  # parked streams: a reader moved on
         self._is_crowded = False
         self._content_md5: str | None = None
+        self._when_digested: Callable[[OSError | None], None] = lambda _failure: None
         self._total: int | None = None
         self._breaks = 0
         self._paused_until = -math.inf
@@ -113,7 +127,7 @@ class Download:
     @property
     def is_idle(self) -> bool:
         """Say whether no stream is open and nobody waits."""
-        return not self._streams and not self._wants and not self._intake.is_hashing
+        return not self._streams and not self._waiters and not self._intake.is_hashing
 
     @property
     def size_bytes(self) -> int | None:
@@ -128,8 +142,15 @@ class Download:
         self._demand.unpark_all()
         if not self._may_serve(offset, size):
             return None
-        length = self._length(offset, size)
-        return self._intake.read_nowait(offset, length) if length else b""
+        end = self._end_of(offset, size)
+        written_end = min(end, self.spool.extents.first_missing(offset))
+        written = (
+            self._intake.read_nowait(offset, written_end - offset) if written_end > offset else b""
+        )
+        if written is None or written_end >= end:
+            return written
+        arrived = self._arrivals_of(written_end, end)
+        return b"".join((written, arrived.read(written_end, end))) if arrived else None
 
     async def read(self, pattern: Pattern, offset: int, size: int) -> Data:
         """Return the bytes of [offset, offset + size), fewer only at the end of the file.
@@ -138,13 +159,17 @@ class Download:
         """
         while (data := self.read_nowait(pattern, offset, size)) is None:
             if self._may_serve(offset, size):
-                return await self._read_from_disk(offset, self._length(offset, size))
-            await self._wait(self._want(pattern, offset, size))
+                end = self._end_of(offset, size)
+                written_end = min(end, self.spool.extents.first_missing(offset))
+                written = await self._read_from_disk(offset, written_end)
+                rest = await self.read(pattern, written_end, end - written_end)
+                return b"".join((written, rest)) if rest else written
+            await self._wait(self._want(pattern, offset, size), (offset, size))
         return data
 
-    async def _read_from_disk(self, offset: int, length: int) -> Data:
-        data = await self._intake.read(offset, length)
-        if len(data) != length:
+    async def _read_from_disk(self, offset: int, end: int) -> Data:
+        data = await self._intake.read(offset, end - offset)
+        if len(data) != end - offset:
             raise ContentError(
                 f"{self.expected.claude_file_id}: the spool lost bytes at {offset + len(data)};"
                 " check the disk that holds the case"
@@ -157,9 +182,32 @@ class Download:
         Errors: the failure of this attempt.
         """
         while not (self.has_ended and self.verdict):
-            await self._wait(Want(0, self._total, None))
+            await self._wait(Want(0, self._total, None), None)
         self._raise_failure()
         return self.verdict
+
+    @property
+    def sha256(self) -> str | None:
+        """The SHA-256 of the judged body; it may take a moment longer than the verdict."""
+        return self._intake.sha256(self.verdict.size_bytes) if self.verdict else None
+
+    def when_digested(self, call: Callable[[OSError | None], None]) -> None:
+        """Call once, now or later, when SHA-256 is known too; or with what kept it from being so."""
+        if self.sha256:
+            call(None)
+        else:
+            self._when_digested = call
+            self._intake.hash_on()
+
+    async def finish_digest(self) -> None:
+        """Bring SHA-256 to its end now; only when nothing else will, since the mount ends.
+
+        Errors: OSError.
+        """
+        while self._intake.is_hashing:  # noqa: ASYNC110 - once, at the end of a mount
+            await trio.sleep(_POLL_S)
+        await self._intake.in_thread(self._intake.hash_rest)
+        self._after_hashing(None)
 
     def abort(self, error: Exception) -> None:
         """End the attempt now: readers get `error`, streams are closed."""
@@ -179,16 +227,28 @@ class Download:
         self._raise_failure()
         if self.verdict:
             return True
+        return self._is_here(offset, size)
+
+    def _is_here(self, offset: int, size: int) -> bool:
+        """Say whether bytes have come, on the disk or on their way there, and are not held back."""
         known = self.size_bytes
         if known is None:
             return False
-        end = min(offset + size, known)
+        end = self._end_of(offset, size)
         last_page = (known - 1) // self._policy.held_bytes * self._policy.held_bytes
-        return end <= last_page and self.spool.extents.covers(offset, end)
+        if end > last_page:
+            return False
+        written_end = self.spool.extents.first_missing(offset)
+        return written_end >= end or self._arrivals_of(written_end, end) is not None
 
-    def _length(self, offset: int, size: int) -> int:
-        """Return how many of the bytes asked for there are in the file."""
-        return max(0, min(size, (self.size_bytes or 0) - offset))
+    def _arrivals_of(self, start: int, end: int) -> Arrivals | None:
+        """Return where the bytes of [start, end) are that have come and are not written yet."""
+        every = (stream.arrivals for stream in self._streams)
+        return next((arrivals for arrivals in every if arrivals.covers(start, end)), None)
+
+    def _end_of(self, offset: int, size: int) -> int:
+        """Return where bytes that were asked for end: at the latest with the file."""
+        return max(offset, min(offset + size, self.size_bytes or 0))
 
     def _want(self, pattern: Pattern, offset: int, size: int) -> Want:
         known = self.size_bytes
@@ -196,17 +256,30 @@ class Download:
             return Want(0, self._total, None)  # the last page needs the whole body
         return Want(offset, offset + size, pattern.window_bytes)
 
-    async def _wait(self, want: Want) -> None:
+    async def _wait(self, want: Want, span: tuple[int, int] | None) -> None:
+        """Wait for bytes of a span (offset, size), or with None for the verdict; or for a change of plan."""
         self._raise_failure()
-        self._wants.append(want)
+        waiter = _Waiter(want, span)
+        self._waiters.append(waiter)
         try:
             self._replan()
-            await self._changed.park()
+            await waiter.woken.wait()
         finally:
-            self._wants.remove(want)
+            self._waiters.remove(waiter)
 
     def _wake(self) -> None:
-        self._changed.unpark_all()
+        for waiter in self._waiters:
+            waiter.woken.set()
+
+    def _wake_served(self) -> None:
+        """Wake those whose bytes have come; for others, looking in vain costs more than being passed over."""
+        for waiter in self._waiters:
+            if waiter.span and self._is_here(*waiter.span):
+                waiter.woken.set()
+
+    @property
+    def _wants(self) -> list[Want]:
+        return [waiter.want for waiter in self._waiters]
 
     @property
     def _is_hashing_the_rest(self) -> bool:
@@ -263,29 +336,29 @@ class Download:
 
     async def _run(self, stream: Stream) -> None:
         """Run one stream to its end; whatever goes wrong ends here."""
-        with stream.scope:
-            try:
-                await self._receive_all(stream)
-            except (client.APIConnectionError, client.TruncatedError) as error:
-                await self._after_break(stream, error)
-            except client.InvalidResponseError as error:
-                self._after_lie(error)
-            except SpoolConflictError as error:
-                self._end(failure=self._mismatch(str(error)))
-            except client.ComplianceError as error:
-                self._pause(error)
-            except OSError as error:
-                self._end(failure=self._disk_error(error))
-            except Exception as error:
-                if not self.has_ended:  # else its spool was closed under it, which is no news
-                    log.exception("download of %s failed", self.expected.claude_file_id)
-                    self._pause(error)
+        error = await self._bring(stream)
+        if error:
+            stream.scope = trio.CancelScope()
+            with stream.scope:
+                await self._after_error(stream, error)
         self._streams.remove(stream)
         self._judge_if_complete()
         self._replan()
         self._wake()
 
-    async def _receive_all(self, stream: Stream) -> None:
+    async def _bring(self, stream: Stream) -> Exception | None:
+        """Receive a stream and write it, to its last byte that came; return what went wrong."""
+        error = None
+        async with trio.open_nursery() as nursery:
+            with stream.scope:
+                try:
+                    await self._receive_all(stream, nursery)
+                except Exception as failure:
+                    error = failure
+            stream.arrivals.close()
+        return stream.arrivals.error or error
+
+    async def _receive_all(self, stream: Stream, nursery: trio.Nursery) -> None:
         request = stream.request
         async with self._source.open_stream(
             self.expected.claude_file_id,
@@ -294,14 +367,41 @@ class Download:
             ask_range=self.ranges is not Ranges.IGNORED,
         ) as answer:
             self._learn(stream, answer)
-            batches = Batches()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._write_all, stream, batches)
-                error = await self._receive(stream, answer, batches)
-            if error or batches.error:
-                raise batches.error or error or AssertionError
+            while await self._may_go_on(stream):
+                chunk = await answer.receive()
+                if not chunk:
+                    stream.is_complete = True
+                    break
+                stream.received += len(chunk)
+                if not await self._accept(stream, chunk, nursery):
+                    return
+                self._wake_served()
+                if stream.flow.stop is None:
+                    await self._intake.let_hash_follow()
+                if self._runs_into_known_bytes(stream):
+                    break
             if stream.is_complete and stream.flow.stop is None:
                 self._note_total(stream.received)
+
+    async def _accept(self, stream: Stream, chunk: bytes, nursery: trio.Nursery) -> bool:
+        """Write a chunk now, if that takes no thread, else leave it to the writer; False when that failed."""
+        if not stream.has_writer and self._intake.write_nowait(stream.position, chunk):
+            stream.flow.pos = stream.received
+            return True
+        if not stream.has_writer:
+            stream.begin_queue()
+            nursery.start_soon(self._write_all, stream)
+        return await stream.arrivals.put(chunk)
+
+    async def _write_all(self, stream: Stream) -> None:
+        """Write batch after batch; an error stops the receiver too."""
+        try:
+            while await stream.arrivals.wait():
+                await self._intake.write(
+                    stream.position, stream.arrivals.next_batch, stream.advance
+                )
+        except Exception as error:
+            stream.arrivals.fail(error)
 
     def _learn(self, stream: Stream, answer: ByteStream) -> None:
         """Take from the head of an answer where its bytes belong and what it promises."""
@@ -322,41 +422,28 @@ class Download:
             raise SpoolConflictError(min(self._total, total))
         self._total = total
 
-    async def _receive(
-        self, stream: Stream, answer: ByteStream, batches: Batches
-    ) -> Exception | None:
-        """Hand what comes to the writer; return, not raise, what went wrong."""
-        try:
-            while await self._may_go_on(stream):
-                chunk = await answer.receive()
-                if not chunk:
-                    stream.is_complete = True
-                    break
-                stream.received += len(chunk)
-                if not await batches.put(chunk):
-                    break
-                if self._runs_into_known_bytes(stream):
-                    break
-        except Exception as error:
-            return error
-        finally:
-            batches.close()
-        return None
-
     def _runs_into_known_bytes(self, stream: Stream) -> bool:
         if self.ranges is not Ranges.HONOURED:
             return False
         known_until = self.spool.extents.first_missing(stream.received)
         return known_until - stream.received >= self._policy.near_bytes
 
-    async def _write_all(self, stream: Stream, batches: Batches) -> None:
-        """Write and hash batch after batch; an error stops the receiver too."""
-        try:
-            while pieces := await batches.take():
-                stream.advance(await self._intake.write(stream.position, pieces))
-                self._wake()
-        except Exception as error:
-            batches.fail(error)
+    async def _after_error(self, stream: Stream, error: Exception) -> None:
+        """Decide what an error of one stream means for the download."""
+        match error:
+            case client.APIConnectionError() | client.TruncatedError():
+                await self._after_break(stream, error)
+            case client.InvalidResponseError():
+                self._after_lie(error)
+            case SpoolConflictError():
+                self._end(failure=self._mismatch(str(error)))
+            case client.ComplianceError():
+                self._pause(error)
+            case OSError():
+                self._end(failure=self._disk_error(error))
+            case _ if not self.has_ended:  # else its spool was closed under it, which is no news
+                log.error("download of %s failed", self.expected.claude_file_id, exc_info=error)
+                self._pause(error)
 
     async def _after_break(self, stream: Stream, error: Exception) -> None:
         """Let the next stream start after a pause, unless streams have broken too often."""
@@ -365,6 +452,8 @@ class Download:
             self._pause(error)
             return
         log.info("stream of %s broke, going on: %s", self.expected.claude_file_id, error)
+        if self.has_ended or self.failure:
+            return
         stream.reopen()
         await trio.sleep(min(0.1 * 2**self._breaks, 5.0))
 
@@ -392,18 +481,25 @@ class Download:
             stream.scope.cancel()
         if self._streams:
             return
-        if self._intake.has_hashed(self._total):
-            self._judge()
-        else:
+        if self.spool.extents.total_bytes > self._total:
+            self._end(failure=self._mismatch(f"it ended at {self._total}, more had come before"))
+            return
+        md5 = self._intake.md5(self._total)
+        if md5 is None:
             self._intake.hash_on()
+        else:
+            self._judge(verdict_of(self._total, md5, self.expected, self._content_md5))
 
     def _after_hashing(self, failure: OSError | None) -> None:
+        if self.verdict and (failure or self.sha256):
+            when_digested, self._when_digested = self._when_digested, lambda _failure: None
+            when_digested(failure)
+            return
         if failure:
             self._end(failure=self._disk_error(failure))
         self._judge_if_complete()
 
-    def _judge(self) -> None:
-        verdict = self._intake.verdict(self.expected, self._content_md5)
+    def _judge(self, verdict: Verdict) -> None:
         if verdict.is_mismatch:
             self._end(
                 verdict,

@@ -1,15 +1,94 @@
-"""The bookkeeping of one stream, and the short queue between receiving and writing its bytes.
+"""The bookkeeping of one stream: where its bytes go, and those that have come and are not written yet.
 
-Receiving and writing overlap: while a thread writes and hashes one batch, the next one is received. What
-has piled up meanwhile becomes the next batch, so batches are small when the network is slow (a reader
-gets its first bytes at once) and large when it is fast.
+Receiving, writing and reading overlap: while a thread writes one batch, the next one is received, and readers
+are given what has come without waiting for the disk. What has piled up meanwhile becomes the next batch, so
+batches are small when the network is slow and large when it is fast.
 """
+
+from collections import deque
 
 import trio
 
 from fsmount.readahead import Flow, Request
 
-_QUEUE_BYTES = 1 << 20  # bounds the memory of a stream; larger did not make it faster
+_UNWRITTEN_BYTES = 4 << 20  # bounds the memory of a stream
+_BATCH_BYTES = 1 << 20  # so soon is told what has been written
+
+
+class Arrivals:
+    """Pieces that follow each other, from the first that is not on the disk yet; bounded in bytes.
+
+    Whatever readers were given from here is written in the end, or compared with what was written first:
+    the writer goes on until nothing is left, also when its stream is given up.
+
+    All belongs to the event loop but `next_batch`, which the writing thread calls.
+    """
+
+    def __init__(self, start: int = 0) -> None:
+        self.start = self.end = start
+        self.error: Exception | None = None
+        self._pieces: deque[bytes] = deque()  # for readers, until they are written
+        self._unwritten: deque[bytes] = deque()  # the same, for the writer, until it takes them
+        self._is_closed = False
+        self._changed = trio.lowlevel.ParkingLot()
+
+    def covers(self, start: int, end: int) -> bool:
+        """Say whether all bytes of [start, end) are here."""
+        return self.start <= start and end <= self.end
+
+    def read(self, start: int, end: int) -> bytes:
+        """Return the bytes of [start, end), which are here."""
+        parts = []
+        offset = self.start
+        for piece in self._pieces:
+            if offset >= end:
+                break
+            if offset + len(piece) > start:
+                parts.append(piece[max(0, start - offset) : end - offset])
+            offset += len(piece)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def put(self, piece: bytes) -> bool:
+        """Add one piece, waiting while there are too many; False when the writer has failed."""
+        while self.end - self.start >= _UNWRITTEN_BYTES and self.error is None:
+            await self._changed.park()
+        self._pieces.append(piece)
+        self._unwritten.append(piece)
+        self.end += len(piece)
+        self._changed.unpark_all()
+        return self.error is None
+
+    async def wait(self) -> bool:
+        """Wait until there is something to write; False when there will be nothing any more."""
+        while not self._unwritten and not self._is_closed:
+            await self._changed.park()
+        return bool(self._unwritten)
+
+    def next_batch(self) -> list[bytes]:
+        """Take pieces that were not written yet, some or none."""
+        pieces = []
+        size = 0
+        while size < _BATCH_BYTES and self._unwritten:
+            piece = self._unwritten.popleft()
+            pieces.append(piece)
+            size += len(piece)
+        return pieces
+
+    def drop_written(self, end: int) -> None:
+        """Drop the pieces before `end`: they are on the disk."""
+        while self.start < end:
+            self.start += len(self._pieces.popleft())
+        self._changed.unpark_all()
+
+    def close(self) -> None:
+        """Say that no more pieces will come."""
+        self._is_closed = True
+        self._changed.unpark_all()
+
+    def fail(self, error: Exception) -> None:
+        """Stop the receiver; it finds the error here."""
+        self.error = error
+        self._changed.unpark_all()
 
 
 class Stream:
@@ -18,10 +97,12 @@ class Stream:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.flow = Flow(pos=None, stop=request.end)
+        self.arrivals = Arrivals()
         self.scope = trio.CancelScope()
         self.received = request.start
         self.is_complete = False
         self.has_begun = False
+        self.has_writer = False
 
     @property
     def position(self) -> int:
@@ -37,45 +118,13 @@ class Stream:
     def advance(self, end: int) -> None:
         """Note that everything before `end` has been written."""
         self.flow.pos = end
+        self.arrivals.drop_written(end)
+
+    def begin_queue(self) -> None:
+        """Begin to keep what comes until it is written."""
+        self.arrivals = Arrivals(self.position)
+        self.has_writer = True
 
     def reopen(self) -> None:
         """Count as not answered, so that nobody relies on it and no other takes its place."""
         self.flow.pos = None
-
-
-class Batches:
-    """Pieces on their way from the network to the writer, bounded in bytes."""
-
-    def __init__(self) -> None:
-        self.error: Exception | None = None
-        self._pieces: list[bytes] = []
-        self._size = 0
-        self._is_closed = False
-        self._changed = trio.lowlevel.ParkingLot()
-
-    async def put(self, piece: bytes) -> bool:
-        """Queue one piece, waiting while the queue is full; False when the writer has failed."""
-        while self._size >= _QUEUE_BYTES and self.error is None:
-            await self._changed.park()
-        self._pieces.append(piece)
-        self._size += len(piece)
-        self._changed.unpark_all()
-        return self.error is None
-
-    async def take(self) -> list[bytes]:
-        """Return all that is queued, waiting for the first piece; empty once closed and drained."""
-        while not self._pieces and not self._is_closed:
-            await self._changed.park()
-        pieces, self._pieces, self._size = self._pieces, [], 0
-        self._changed.unpark_all()
-        return pieces
-
-    def close(self) -> None:
-        """Say that no more pieces will come."""
-        self._is_closed = True
-        self._changed.unpark_all()
-
-    def fail(self, error: Exception) -> None:
-        """Stop the receiver; it finds the error here."""
-        self.error = error
-        self._changed.unpark_all()

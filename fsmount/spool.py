@@ -96,6 +96,11 @@ class SharedFd:
         self._is_closing = False
 
     @property
+    def is_closing(self) -> bool:
+        """Say whether it is closed, or will be once nobody uses it."""
+        return self._is_closing
+
+    @property
     def number(self) -> int:
         """The descriptor, for work that is done before the event loop goes on.
 
@@ -191,6 +196,10 @@ class Spool:
             offset += len(part)
             size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        """Fill a buffer from `offset` on; return how many bytes there were, 0 at the end. It may block."""
+        return os.preadv(self._fd, [buffer], offset)
 
     def place(self, target: Path) -> None:
         """Put the file where it belongs, in the place of what may be there; may block.

@@ -12,8 +12,11 @@ import trio.testing
 
 import client
 from fsmount.content import Contents
+from fsmount.digest import RunningHash
 from fsmount.errors import AbsentError, MismatchError, OfflineError, SizeDiffersError
+from fsmount.intake import Intake
 from fsmount.readahead import Policy
+from fsmount.spool import Spool
 from fsmount.store import ContentStore
 from tests.support.scripted import Fault, ScriptedSource
 
@@ -204,3 +207,56 @@ async def test_a_content_that_came_differently_before_is_a_mismatch(tmp_path):
         with pytest.raises(MismatchError):
             await read(contents)
     assert ["mismatch", "mismatch"] == events.names
+
+
+LARGE = os.urandom(600_000)  # more than is hashed on the way to the disk
+
+
+def without_sha256(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let SHA-256 not follow the bytes by itself."""
+    may_follow = Intake._may_follow
+    monkeypatch.setattr(
+        Intake,
+        "_may_follow",
+        lambda self, running: running is self._digest.md5 and may_follow(self, running),
+    )
+
+
+async def test_a_reader_does_not_wait_for_sha256(tmp_path, monkeypatch):
+    """What readers have whole is taken into the case at the end, with both hashes, and not fetched again."""
+    without_sha256(monkeypatch)
+    source = ScriptedSource(LARGE, chunk_bytes=100_000)
+    async with contents_of(source, tmp_path) as (contents, events):
+        assert LARGE == await read(contents, len(LARGE))
+        known = contents.find(FILE_ID)
+        assert known is not None
+        assert (hashlib.md5(LARGE).hexdigest(), None) == (known.md5, known.sha256)
+        assert known.is_stored
+        assert LARGE == await read(contents, len(LARGE))
+    assert hashlib.sha256(LARGE).hexdigest() == events[-1][1]["sha256"]
+    assert 1 == len(source.requests)
+
+
+async def test_a_disk_that_fails_after_the_verdict_costs_the_file_and_nothing_else(
+    tmp_path, monkeypatch, caplog
+):
+    """Readers have had the right bytes; the case does not, says so, and fetches them again when asked."""
+    catch_up = RunningHash.catch_up
+
+    def failing(running: RunningHash, spool: Spool, end: int) -> None:
+        if running._hash.name == "sha256":
+            raise OSError("planted")
+        catch_up(running, spool, end)
+
+    monkeypatch.setattr(RunningHash, "catch_up", failing)
+    source = ScriptedSource(LARGE, chunk_bytes=100_000)
+    async with contents_of(source, tmp_path) as (contents, events):
+        assert LARGE == await read(contents, len(LARGE))
+        while contents.find(FILE_ID) is not None:
+            await trio.sleep(0.01)
+        assert [] == events
+        monkeypatch.setattr(RunningHash, "catch_up", catch_up)
+        assert LARGE == await read(contents, len(LARGE))
+    assert "not taken into the case: planted" in caplog.text
+    assert ["acquired"] == events.names
+    assert 2 == len(source.requests)

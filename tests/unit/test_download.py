@@ -44,16 +44,18 @@ async def downloading(
     size: int | Literal["right"] | None = "right",
     md5: str | None = None,
     policy: Policy = SMALL,
+    in_memory: bool = False,
+    disk: Disk | None = None,
 ) -> AsyncIterator[Download]:
     """Run one download of the source's body, and end it with the block."""
     expected = Expected(FILE_ID, len(source.body) if size == "right" else size, md5)
     async with trio.open_nursery() as nursery:
         yield Download(
             expected,
-            Spool(directory / f"spool.{next(_numbers)}"),
+            Spool(directory / f"spool.{next(_numbers)}", in_memory=in_memory),
             source=source,
             nursery=nursery,
-            disk=Disk(),
+            disk=disk or Disk(),
             policy=policy,
             on_end=lambda _download: None,
         )
@@ -81,7 +83,10 @@ async def test_a_sequential_reader_costs_one_request(honours, tmp_path):
         assert BODY == await read_all(download)
         verdict = await download.wait_verdict()
         assert verdict.is_verified
-        assert hashlib.sha256(BODY).hexdigest() == verdict.sha256
+        digested = trio.Event()
+        download.when_digested(lambda _failure: digested.set())
+        await digested.wait()
+        assert hashlib.sha256(BODY).hexdigest() == download.sha256
     assert [(0, None)] == source.requests
 
 
@@ -313,9 +318,10 @@ readers = st.lists(
     plans=readers,
     size_known=st.booleans(),
     connect_s=st.sampled_from([0.0, 0.1]),
+    in_memory=st.booleans(),
 )
 def test_any_interleaving_of_readers_sees_the_same_bytes(
-    honours, script, chunk, plans, size_known, connect_s, tmp_path_factory
+    honours, script, chunk, plans, size_known, connect_s, in_memory, tmp_path_factory
 ):
     """Whoever reads where, in whatever order, while anything breaks: the body's bytes or an error."""
     source = ScriptedSource(
@@ -336,7 +342,7 @@ def test_any_interleaving_of_readers_sees_the_same_bytes(
 
     async def scenario() -> None:
         size = len(BODY) if size_known else None
-        async with downloading(source, directory, size=size) as download:
+        async with downloading(source, directory, size=size, in_memory=in_memory) as download:
             async with trio.open_nursery() as nursery:
                 for plan in plans:
                     nursery.start_soon(reader, download, plan)
@@ -363,6 +369,72 @@ async def within(limit_s: float, scenario) -> None:
             nursery.start_soon(tick)
             await scenario()
             nursery.cancel_scope.cancel()
+
+
+class HeldDisk(Disk):
+    """A disk that takes nothing before it is released."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.released = trio.Event()
+
+    async def run(self, work):
+        await self.released.wait()
+        return await super().run(work)
+
+
+async def test_bytes_are_given_before_the_disk_has_them(tmp_path):
+    """A reader does not wait for the disk; across the border, what is there and what is to come make one."""
+    disk = HeldDisk()
+    source = ScriptedSource(BODY, chunk_bytes=700)
+    async with downloading(source, tmp_path, disk=disk) as download:
+        pattern = Pattern(SMALL)
+        assert BODY[100:3000] == await download.read(pattern, 100, 2900)
+        assert 0 == download.spool.extents.total_bytes
+        disk.released.set()
+        while not download.spool.extents.total_bytes:
+            await trio.sleep(0.001)
+        disk.released = trio.Event()
+        written = download.spool.extents.prefix_end
+        for offset in (0, written - 50, written):
+            assert BODY[offset : offset + 100] == await download.read(pattern, offset, 100)
+        disk.released.set()
+        assert BODY == await read_all(download)
+        await download.wait_verdict()
+    assert 1 == len(source.requests)
+
+
+async def test_what_was_given_is_written_though_its_stream_is_given_up(tmp_path):
+    """A later stream's bytes are compared with it, so that no reader keeps others than the case."""
+    disk = HeldDisk()
+    refusal = Fault("refuse", error=lambda: client.PermissionDeniedError(403, None, "no", "req"))
+    source = ScriptedSource(
+        BODY, honours_range=True, chunk_bytes=500, faults=[Fault("none"), refusal]
+    )
+    async with downloading(source, tmp_path, disk=disk) as download:
+        assert BODY[:1000] == await download.read(Pattern(SMALL), 0, 1000)
+        with pytest.raises(client.PermissionDeniedError):
+            await download.read(Pattern(SMALL), 20_000, 100)
+        await trio.testing.wait_all_tasks_blocked()
+        disk.released.set()
+        while not download.is_idle:
+            await trio.sleep(0.001)
+        assert download.spool.extents.prefix_end >= 1000
+    assert 0 == source.open_streams
+
+
+async def test_other_bytes_than_were_given_are_found_when_they_are_written(
+    autojump_clock, tmp_path
+):
+    """Bytes that come again are compared with those that a reader was given, on the disk or not."""
+    disk = HeldDisk()
+    source = ScriptedSource(BODY, chunk_bytes=500, faults=[Fault("reset", 1500)], content_md5=None)
+    async with downloading(source, tmp_path, disk=disk) as download:
+        assert BODY[:1000] == await download.read(Pattern(SMALL), 0, 1000)
+        source.body = b"x" + BODY[1:]
+        disk.released.set()
+        with pytest.raises(MismatchError):
+            await download.wait_verdict()
 
 
 async def test_giving_up_in_the_middle_of_writing_is_no_fault(tmp_path, caplog):
