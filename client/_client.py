@@ -3,7 +3,6 @@
 from importlib import metadata
 from typing import Self
 
-import anyio.lowlevel
 import httpx
 
 from client._files import (
@@ -98,8 +97,8 @@ class AsyncComplianceClient:
         await self.aclose()
 
     async def warm_up(self) -> None:
-        """Load what the first request would load: anyio's half for this event loop, 40 to 60 ms."""
-        await anyio.lowlevel.checkpoint()
+        """Load what the first request would load, 40 to 60 ms; nothing is sent."""
+        await self._transport.warm_up()
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -4,6 +4,7 @@ Redirects are not followed: they would carry the key elsewhere. Bodies are taken
 """
 
 import contextlib
+import importlib
 import ssl
 
 import anyio
@@ -26,6 +27,8 @@ _NEVER_ARRIVED = (
 )
 # The budget bounds how many requests are under way; the pool need not.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30.0)
+
+_NOWHERES_ANSWER = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n.\r\n0\r\n\r\n"
 
 FAILURES = (httpx.TransportError, ssl.SSLError, OSError)
 
@@ -80,6 +83,20 @@ class AsyncSender(_Sending):
         Errors: `FAILURES`.
         """
         return await self._transport.handle_async_request(self._outgoing(request))
+
+    async def warm_up(self) -> None:
+        """Send a request to nowhere, by way of everything that a real one would have to load first."""
+        await anyio.lowlevel.checkpoint()
+        importlib.import_module("encodings.idna")  # looked for when a host's address is
+        pool = httpcore.AsyncConnectionPool(
+            network_backend=httpcore.AsyncMockBackend([_NOWHERES_ANSWER])
+        )
+        async with httpx.AsyncHTTPTransport() as transport:
+            if isinstance(getattr(transport, "_pool", None), httpcore.AsyncConnectionPool):
+                transport._pool = pool  # noqa: SLF001 - as above
+                request = httpx.Request("GET", "http://nowhere.invalid/", headers=self._headers[1:])
+                response = await transport.handle_async_request(request)
+                await response.aread()
 
     async def aclose(self) -> None:
         """Close all connections."""

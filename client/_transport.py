@@ -56,6 +56,10 @@ class AsyncTransport:
         """Return the budget as it is known."""
         return self._judge.pacer.budget(anyio.current_time())
 
+    async def warm_up(self) -> None:
+        """Load what the first request would load; nothing is sent."""
+        await self._http.warm_up()
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self._http.aclose()

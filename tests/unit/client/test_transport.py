@@ -537,3 +537,15 @@ def test_a_warm_client_loads_nothing_for_its_first_request():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
     )
     assert "True\n" == done.stdout
+
+
+async def test_warming_up_sends_nothing():
+    """Neither over the network nor out of the budget."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise AssertionError(f"sent: {request.url}")
+
+    api = client.AsyncComplianceClient("k", transport=httpx.MockTransport(answer))
+    async with api:
+        await api.warm_up()
+        assert client.Stats() == api.stats
