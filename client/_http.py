@@ -6,6 +6,7 @@ Redirects are not followed: they would carry the key elsewhere. Bodies are taken
 import contextlib
 import importlib
 import ssl
+from collections.abc import AsyncIterator
 
 import anyio
 import httpcore
@@ -179,9 +180,14 @@ class AsyncBody(_Reading):
         self, response: httpx.Response, about: str, check: Check, chunk_size: int | None = None
     ) -> None:
         super().__init__(response, about, check)
+        self._chunks: AsyncIterator[bytes]
         # An injected transport may answer from memory; the library has "streamed" that body already.
-        is_read = response.is_stream_consumed
-        self._chunks = (response.aiter_bytes if is_read else response.aiter_raw)(chunk_size)
+        if response.is_stream_consumed:
+            self._chunks = response.aiter_bytes(chunk_size)
+        elif chunk_size is None and isinstance(response.stream, httpx.AsyncByteStream):
+            self._chunks = aiter(response.stream)  # as it comes, without one more layer
+        else:
+            self._chunks = response.aiter_raw(chunk_size)
 
     async def receive(self) -> bytes:
         """Return the next bytes; b"" after a proper end that passed its check, and only then.
