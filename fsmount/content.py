@@ -18,9 +18,10 @@ import trio
 from fsmount.body import Body, OpenContent
 from fsmount.digest import Expected
 from fsmount.disk import Disk
-from fsmount.download import Download, Source
+from fsmount.download import Download
 from fsmount.errors import AbsentError, CaseError, OfflineError
 from fsmount.readahead import Policy
+from fsmount.source import Source
 from fsmount.spool import SMALL_BYTES, Spool
 from fsmount.store import ContentStore, FinishedSpool, StoredContent
 

@@ -17,19 +17,16 @@ Rules that correctness leans on:
 - Bytes that come a second time are compared with the first, never written over them.
 """
 
-import dataclasses
 import logging
 import math
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Protocol
 
 import trio
 
 import client
+from fsmount.complaints import disk_trouble, lost_bytes, wrong_bytes, wrong_size
 from fsmount.digest import Expected, Verdict, verdict_of
 from fsmount.disk import Disk
-from fsmount.errors import ContentError, MismatchError, SizeDiffersError
 from fsmount.flow import Arrivals, Stream
 from fsmount.intake import Intake
 from fsmount.nowait import Data
@@ -41,45 +38,14 @@ from fsmount.readahead import (
     limit_of,
     next_request,
 )
+from fsmount.source import ByteStream, Source
 from fsmount.spool import Spool, SpoolConflictError
+from fsmount.transfer import Transfer
+from fsmount.waiting import Waiters
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.01
-
-
-class ByteStream(Protocol):
-    """An answer of the service whose body is being received; see `client.ContentStream`."""
-
-    start: int
-    end: int | None
-    honoured_range: bool
-    total: int | None
-    content_md5: str | None
-    request_id: str | None
-
-    async def receive(self) -> bytes:
-        """Return the next bytes; b"" after a properly ended body."""
-        ...
-
-
-class Source(Protocol):
-    """Where bodies come from."""
-
-    def open_stream(
-        self, claude_file_id: str, *, offset: int, end: int | None, ask_range: bool
-    ) -> AbstractAsyncContextManager[ByteStream]:
-        """Open the body of one file, at `offset` if the service can do that."""
-        ...
-
-
-@dataclasses.dataclass(eq=False, slots=True)
-class _Waiter:
-    """A reader who waits: what is planned for him, and for which bytes (offset, size) he is woken."""
-
-    want: Want
-    span: tuple[int, int] | None
-    woken: trio.Event = dataclasses.field(default_factory=trio.Event)
 
 
 class Download:
@@ -113,7 +79,7 @@ class Download:
         self._policy = policy
         self._on_end = on_end
         self._streams: list[Stream] = []
-        self._waiters: list[_Waiter] = []
+        self._waiters = Waiters()
         self._demand = trio.lowlevel.ParkingLot()  # parked streams: a reader moved on
         self._is_crowded = False
         self._content_md5: str | None = None
@@ -170,10 +136,7 @@ class Download:
     async def _read_from_disk(self, offset: int, end: int) -> Data:
         data = await self._intake.read(offset, end - offset)
         if len(data) != end - offset:
-            raise ContentError(
-                f"{self.expected.claude_file_id}: the spool lost bytes at {offset + len(data)};"
-                " check the disk that holds the case"
-            )
+            raise lost_bytes(self.expected.claude_file_id, offset + len(data))
         return data
 
     async def wait_verdict(self) -> Verdict:
@@ -257,29 +220,11 @@ class Download:
         return Want(offset, offset + size, pattern.window_bytes)
 
     async def _wait(self, want: Want, span: tuple[int, int] | None) -> None:
-        """Wait for bytes of a span (offset, size), or with None for the verdict; or for a change of plan."""
+        """Wait for bytes of a span (offset, size), or with None for the verdict; or for other news."""
         self._raise_failure()
-        waiter = _Waiter(want, span)
-        self._waiters.append(waiter)
-        try:
+        with self._waiters.joined(want, span) as woken:
             self._replan()
-            await waiter.woken.wait()
-        finally:
-            self._waiters.remove(waiter)
-
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            waiter.woken.set()
-
-    def _wake_served(self) -> None:
-        """Wake those whose bytes have come; for others, looking in vain costs more than being passed over."""
-        for waiter in self._waiters:
-            if waiter.span and self._is_here(*waiter.span):
-                waiter.woken.set()
-
-    @property
-    def _wants(self) -> list[Want]:
-        return [waiter.want for waiter in self._waiters]
+            await woken.wait()
 
     @property
     def _is_hashing_the_rest(self) -> bool:
@@ -290,7 +235,7 @@ class Download:
         if self.has_ended or self._is_hashing_the_rest or self.failure:
             return
         self._is_crowded = False
-        for want in self._wants:
+        for want in self._waiters.wants:
             flows = [stream.flow for stream in self._streams]
             request = next_request(self._policy, self.spool.extents, flows, want, self.ranges)
             if request is not None:
@@ -306,14 +251,14 @@ class Download:
             return parked_s >= self._policy.idle_s
         return parked_s >= self._policy.linger_s or self._is_crowded
 
-    async def _may_go_on(self, stream: Stream) -> bool:
+    async def may_go_on(self, stream: Stream) -> bool:
         """Wait while `stream` is far enough ahead of everyone; False when it is to be given up."""
         parked_at = trio.current_time()
         while not (self.has_ended or self.failure):
             limit = limit_of(
                 self._policy,
                 stream.flow,
-                self._wants,
+                self._waiters.wants,
                 (pattern.end for pattern in self.readers),
                 self.ranges,
             )
@@ -336,7 +281,13 @@ class Download:
 
     async def _run(self, stream: Stream) -> None:
         """Run one stream to its end; whatever goes wrong ends here."""
-        error = await self._bring(stream)
+        opening = self._source.open_stream(
+            self.expected.claude_file_id,
+            offset=stream.request.start,
+            end=stream.request.end,
+            ask_range=self.ranges is not Ranges.IGNORED,
+        )
+        error = await Transfer(stream, opening, self._intake, self).run()
         if error:
             stream.scope = trio.CancelScope()
             with stream.scope:
@@ -344,66 +295,9 @@ class Download:
         self._streams.remove(stream)
         self._judge_if_complete()
         self._replan()
-        self._wake()
+        self._waiters.wake()
 
-    async def _bring(self, stream: Stream) -> Exception | None:
-        """Receive a stream and write it, to its last byte that came; return what went wrong."""
-        error = None
-        async with trio.open_nursery() as nursery:
-            with stream.scope:
-                try:
-                    await self._receive_all(stream, nursery)
-                except Exception as failure:
-                    error = failure
-            stream.arrivals.close()
-        return stream.arrivals.error or error
-
-    async def _receive_all(self, stream: Stream, nursery: trio.Nursery) -> None:
-        request = stream.request
-        async with self._source.open_stream(
-            self.expected.claude_file_id,
-            offset=request.start,
-            end=request.end,
-            ask_range=self.ranges is not Ranges.IGNORED,
-        ) as answer:
-            self._learn(stream, answer)
-            while await self._may_go_on(stream):
-                chunk = await answer.receive()
-                if not chunk:
-                    stream.is_complete = True
-                    break
-                stream.received += len(chunk)
-                if not await self._accept(stream, chunk, nursery):
-                    return
-                self._wake_served()
-                if stream.flow.stop is None:
-                    await self._intake.let_hash_follow()
-                if self._runs_into_known_bytes(stream):
-                    break
-            if stream.is_complete and stream.flow.stop is None:
-                self._note_total(stream.received)
-
-    async def _accept(self, stream: Stream, chunk: bytes, nursery: trio.Nursery) -> bool:
-        """Write a chunk now, if that takes no thread, else leave it to the writer; False when that failed."""
-        if not stream.has_writer and self._intake.write_nowait(stream.position, chunk):
-            stream.flow.pos = stream.received
-            return True
-        if not stream.has_writer:
-            stream.begin_queue()
-            nursery.start_soon(self._write_all, stream)
-        return await stream.arrivals.put(chunk)
-
-    async def _write_all(self, stream: Stream) -> None:
-        """Write batch after batch; an error stops the receiver too."""
-        try:
-            while await stream.arrivals.wait():
-                await self._intake.write(
-                    stream.position, stream.arrivals.next_batch, stream.advance
-                )
-        except Exception as error:
-            stream.arrivals.fail(error)
-
-    def _learn(self, stream: Stream, answer: ByteStream) -> None:
+    def learn(self, stream: Stream, answer: ByteStream) -> None:
         """Take from the head of an answer where its bytes belong and what it promises."""
         stream.begin(answer.start, answer.end if answer.end != answer.total else None)
         self.request_id = answer.request_id
@@ -415,18 +309,25 @@ class Download:
         if answer.total is not None:
             self._note_total(answer.total)
         self._replan()
-        self._wake()
+        self._waiters.wake()
 
     def _note_total(self, total: int) -> None:
         if self._total is not None and self._total != total:
             raise SpoolConflictError(min(self._total, total))
         self._total = total
 
-    def _runs_into_known_bytes(self, stream: Stream) -> bool:
+    def arrived(self, stream: Stream) -> bool:
+        """Wake readers whose bytes have come; False when what would follow is here already."""
+        self._waiters.wake_served(self._is_here)
         if self.ranges is not Ranges.HONOURED:
-            return False
+            return True
         known_until = self.spool.extents.first_missing(stream.received)
-        return known_until - stream.received >= self._policy.near_bytes
+        return known_until - stream.received < self._policy.near_bytes
+
+    def ended(self, stream: Stream) -> None:
+        """Take from the proper end of a body how long the file is."""
+        if stream.flow.stop is None:
+            self._note_total(stream.received)
 
     async def _after_error(self, stream: Stream, error: Exception) -> None:
         """Decide what an error of one stream means for the download."""
@@ -440,7 +341,7 @@ class Download:
             case client.ComplianceError():
                 self._pause(error)
             case OSError():
-                self._end(failure=self._disk_error(error))
+                self._end(failure=disk_trouble(self.expected.claude_file_id, error))
             case _ if not self.has_ended:  # else its spool was closed under it, which is no news
                 log.error("download of %s failed", self.expected.claude_file_id, exc_info=error)
                 self._pause(error)
@@ -496,7 +397,7 @@ class Download:
             when_digested(failure)
             return
         if failure:
-            self._end(failure=self._disk_error(failure))
+            self._end(failure=disk_trouble(self.expected.claude_file_id, failure))
         self._judge_if_complete()
 
     def _judge(self, verdict: Verdict) -> None:
@@ -506,28 +407,12 @@ class Download:
                 self._mismatch(f"MD5 is {verdict.md5}, promised was {verdict.promised_md5}"),
             )
         else:
-            self._end(verdict, self._size_error(verdict.size_bytes))
-
-    def _size_error(self, size_bytes: int) -> Exception | None:
-        recorded = self.expected.size_bytes
-        if recorded is None or recorded == size_bytes:
-            return None
-        return SizeDiffersError(
-            f"{self.expected.claude_file_id}: the record says {recorded} bytes, the service sent"
-            f" {size_bytes} (request {self.request_id}); open it again to read it at its true size"
-        )
+            recorded = self.expected.size_bytes
+            key = self.expected.claude_file_id
+            self._end(verdict, wrong_size(key, recorded, verdict.size_bytes, self.request_id))
 
     def _mismatch(self, what: str) -> Exception:
-        return MismatchError(
-            f"{self.expected.claude_file_id}: wrong bytes came from the service: {what}"
-            f" (request {self.request_id})"
-        )
-
-    def _disk_error(self, error: OSError) -> Exception:
-        return ContentError(
-            f"{self.expected.claude_file_id}: can't keep its bytes in the case:"
-            f" {error.strerror or error}; make room on that disk or place the case elsewhere"
-        )
+        return wrong_bytes(self.expected.claude_file_id, what, self.request_id)
 
     def _pause(self, error: Exception) -> None:
         """Give everyone who waits, and who comes within some seconds, this error."""
@@ -548,4 +433,4 @@ class Download:
         for stream in self._streams:
             stream.scope.cancel()
         self._demand.unpark_all()
-        self._wake()
+        self._waiters.wake()

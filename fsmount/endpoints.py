@@ -3,8 +3,8 @@
 from contextlib import AbstractAsyncContextManager
 
 import client
-from fsmount.download import ByteStream
 from fsmount.objects import Record, family_of
+from fsmount.source import ByteStream
 
 
 class Endpoints:

@@ -100,7 +100,6 @@ class Stream:
         self.arrivals = Arrivals()
         self.scope = trio.CancelScope()
         self.received = request.start
-        self.is_complete = False
         self.has_begun = False
         self.has_writer = False
 

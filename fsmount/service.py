@@ -15,9 +15,9 @@ from typing import Protocol
 import trio
 
 import client
-from fsmount.download import ByteStream
 from fsmount.errors import UnreachableError
 from fsmount.objects import Record
+from fsmount.source import ByteStream
 
 _UNKNOWN_ID_MEMORY_S = 60.0  # a typo in a loop must not eat the organization's budget
 _FAILURE_MEMORY_S = 5.0  # tools ask the same thing several times in a row

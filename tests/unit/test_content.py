@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
@@ -245,13 +246,16 @@ async def test_a_disk_that_fails_after_the_verdict_costs_the_file_and_nothing_el
 
     def failing(running: RunningHash, spool: Spool, end: int) -> None:
         if running._hash.name == "sha256":
+            is_judged.wait(10)
             raise OSError("planted")
         catch_up(running, spool, end)
 
+    is_judged = threading.Event()
     monkeypatch.setattr(RunningHash, "catch_up", failing)
     source = ScriptedSource(LARGE, chunk_bytes=100_000)
     async with contents_of(source, tmp_path) as (contents, events):
         assert LARGE == await read(contents, len(LARGE))
+        is_judged.set()
         while contents.find(FILE_ID) is not None:
             await trio.sleep(0.01)
         assert [] == events
