@@ -71,6 +71,10 @@ class Owner(Protocol):
         """Record that wrong bytes came."""
         ...
 
+    def note_unverified_pages(self, body: "Body") -> None:
+        """Have the kernel forget what it may hold of bytes that nothing has vouched for."""
+        ...
+
     def note_size(self, body: "Body", size_bytes: int) -> None:
         """Record that the true size is not the recorded one."""
         ...
@@ -255,6 +259,17 @@ class Body:
         """Take the outcome of a download; called once by it, without an await around."""
         if download is not self.download:
             return  # it was given up, and its outcome concerns nobody
+        try:
+            self._take_outcome(download)
+        except Exception as error:  # such as no descriptor left; it may not end more than this file
+            log.error("%s: %s", self.claude_file_id, error, exc_info=error)
+            download.failure = ContentError(
+                f"{self.claude_file_id}: what came can't be kept: {error}; try again"
+            )
+            self.verdict = download.verdict = None
+            self._after_disk_trouble(download)
+
+    def _take_outcome(self, download: Download) -> None:
         if isinstance(download.failure, MismatchError):
             self._after_mismatch(download)
         elif download.verdict is None:
@@ -284,9 +299,15 @@ class Body:
             self._owner.note_closed(self)
 
     def _after_disk_trouble(self, download: Download) -> None:
-        """Give back the room that the unfinished bytes take, so that others find some."""
+        """Give back the room that the unfinished bytes take, so that others find some.
+
+        Nothing has vouched for what readers were given of them, so no copy goes on with other bytes.
+        """
         if download.failure:
             self._refuse(download.failure, self._policy.failure_memory_s)
+            for opened in self.opens:
+                opened.broken = download.failure if opened.has_been_served else opened.broken
+        self._owner.note_unverified_pages(self)
         self.download = None
         download.spool.discard()
 

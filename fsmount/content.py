@@ -208,8 +208,9 @@ class Contents:
     async def aclose(self) -> None:
         """Take what is finished into the store, drop the rest; bounded in time."""
         with trio.move_on_after(_CLOSE_GRACE_S, shield=True):
+            await self._adopt_all()  # what is ready, whatever becomes of the rest
             await self._digest_rest()
-            await self._adopt_finished()
+            await self._adopt_all()
         for body in list(self._bodies.values()):
             body.release()
         self._bodies.clear()
@@ -220,7 +221,7 @@ class Contents:
             if body.download and body.is_on_its_way and body not in self._finished:
                 try:
                     await body.download.finish_digest()
-                except OSError as error:
+                except Exception as error:
                     log.error("%s: not taken into the case: %s", body.claude_file_id, error)
 
     # -- bodies ----------------------------------------------------------------------------------
@@ -315,6 +316,7 @@ class Contents:
     def _drop(self, body: Body) -> None:
         del self._bodies[body.claude_file_id]
         if body.download and not body.verdict:
+            self.note_unverified_pages(body)
             body.forget(AbsentError("closed"))
         body.release()
 
@@ -322,6 +324,8 @@ class Contents:
 
     def note_finished(self, body: Body) -> None:
         """Take a complete body into the case, in the background and in groups."""
+        if self._bodies.get(body.claude_file_id) is not body:
+            return  # deleted while its last hash was on its way
         self._finished.append(body)
         if len(self._finished) == 1:
             self._nursery.start_soon(self._adopt_in_background)
@@ -341,11 +345,15 @@ class Contents:
             "request_id": download.request_id,
             "given_up": is_final,
         }
-        self._journal([("mismatch", facts)])
+        self._tell("mismatch", facts)
         self._stale_pages.add(body.claude_file_id)
         download.spool.discard()
         if is_final:
             self._store.note_mismatch(body.claude_file_id)
+
+    def note_unverified_pages(self, body: Body) -> None:
+        """Have the kernel forget what it may hold of bytes that nothing has vouched for."""
+        self._stale_pages.add(body.claude_file_id)
 
     def note_size(self, body: Body, size_bytes: int) -> None:
         """Record that a body is longer or shorter than its record says."""
@@ -362,19 +370,32 @@ class Contents:
             "true_bytes": size_bytes,
             "request_id": body.download and body.download.request_id,
         }
-        self._journal([("size_differs", facts)])
+        self._tell("size_differs", facts)
         self._stale_pages.add(body.claude_file_id)
         self._nursery.start_soon(self._announce_size, body.claude_file_id)
+
+    def _tell(self, event: str, facts: Mapping[str, object]) -> None:
+        """Record what happened; that this fails may not keep wrong bytes from being thrown away."""
+        try:
+            self._journal([(event, facts)])
+        except Exception as error:
+            log.error("%s could not be recorded: %s: %s", event, facts, error)
 
     async def _announce_size(self, claude_file_id: str) -> None:
         self.on_true_size(claude_file_id)
 
     async def _adopt_in_background(self) -> None:
         await trio.sleep(_GATHER_S)
+        await self._adopt_all()
+
+    async def _adopt_all(self) -> None:
+        """Take what is finished into the case; what goes wrong is told, and ends nothing else."""
         try:
             await self._adopt_finished()
         except (CaseError, OSError) as error:
             log.error("acquired content can't be taken into the case: %s", error)
+        except Exception:
+            log.exception("acquired content can't be taken into the case, please report it")
 
     async def _adopt_finished(self) -> None:
         async with self._adopting:
@@ -385,6 +406,10 @@ class Contents:
                 for body in batch:
                     body.is_adopted = True
                 self._note_acquired(rows)
+            except trio.Cancelled:  # before a thread was free: the end of the mount tries again
+                self._finished = batch + self._finished
+                batch = []
+                raise
             finally:
                 for body in batch:
                     body.is_given_up = not body.is_adopted

@@ -12,10 +12,18 @@ T = TypeVar("T")
 _WORKER_THREADS = 8  # writing and hashing; more do not help two to four cores
 
 
-class Disk:
-    """The threads that wait for the disk, and the memory that reads go into."""
+class Room:
+    """How many bytes have come and wait for the disk, in all streams together."""
 
     def __init__(self) -> None:
+        self.taken_bytes = 0
+
+
+class Disk:
+    """The threads that wait for the disk, and the memory for what is read from and written to it."""
+
+    def __init__(self) -> None:
+        self.room = Room()
         self._threads = trio.CapacityLimiter(_WORKER_THREADS)
         self._buffers = Buffers()
 

@@ -136,6 +136,7 @@ class Download:
     async def _read_from_disk(self, offset: int, end: int) -> Data:
         data = await self._intake.read(offset, end - offset)
         if len(data) != end - offset:
+            self._raise_failure()  # it was thrown away meanwhile
             raise lost_bytes(self.expected.claude_file_id, offset + len(data))
         return data
 
@@ -169,7 +170,7 @@ class Download:
         """
         while self._intake.is_hashing:  # noqa: ASYNC110 - once, at the end of a mount
             await trio.sleep(_POLL_S)
-        await self._intake.in_thread(self._intake.hash_rest)
+        await self._intake.hash_rest()
         self._after_hashing(None)
 
     def abort(self, error: Exception) -> None:
@@ -324,6 +325,11 @@ class Download:
         known_until = self.spool.extents.first_missing(stream.received)
         return known_until - stream.received < self._policy.near_bytes
 
+    def written(self, stream: Stream, end: int) -> None:
+        """Wake readers whose bytes are together now, on the disk and on their way there."""
+        stream.advance(end)
+        self._waiters.wake_served(self._is_here)
+
     def ended(self, stream: Stream) -> None:
         """Take from the proper end of a body how long the file is."""
         if stream.flow.stop is None:
@@ -426,8 +432,10 @@ class Download:
         if self.has_ended:
             return
         self.has_ended, self.verdict, self.failure = True, verdict, failure
-        self._on_end(self)
-        self._stop_streams()
+        try:
+            self._on_end(self)
+        finally:
+            self._stop_streams()
 
     def _stop_streams(self) -> None:
         for stream in self._streams:

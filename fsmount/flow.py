@@ -9,9 +9,11 @@ from collections import deque
 
 import trio
 
+from fsmount.disk import Room
 from fsmount.readahead import Flow, Request
 
-_UNWRITTEN_BYTES = 4 << 20  # bounds the memory of a stream
+# The memory of streams: each may have the least, and more, up to the most, while there is enough for all.
+_LEAST_BYTES, _MOST_BYTES, _MOST_IN_ALL_BYTES = 1 << 20, 4 << 20, 32 << 20
 _BATCH_BYTES = 1 << 20  # so soon is told what has been written
 
 
@@ -24,8 +26,9 @@ class Arrivals:
     All belongs to the event loop but `next_batch`, which the writing thread calls.
     """
 
-    def __init__(self, start: int = 0) -> None:
+    def __init__(self, start: int, room: Room) -> None:
         self.start = self.end = start
+        self._room = room
         self.error: Exception | None = None
         self._pieces: deque[bytes] = deque()  # for readers, until they are written
         self._unwritten: deque[bytes] = deque()  # the same, for the writer, until it takes them
@@ -50,13 +53,20 @@ class Arrivals:
 
     async def put(self, piece: bytes) -> bool:
         """Add one piece, waiting while there are too many; False when the writer has failed."""
-        while self.end - self.start >= _UNWRITTEN_BYTES and self.error is None:
+        while self._is_full() and self.error is None:
             await self._changed.park()
+        self._room.taken_bytes += len(piece)
         self._pieces.append(piece)
         self._unwritten.append(piece)
         self.end += len(piece)
         self._changed.unpark_all()
         return self.error is None
+
+    def _is_full(self) -> bool:
+        own_bytes = self.end - self.start
+        if own_bytes < _LEAST_BYTES:
+            return False
+        return own_bytes >= _MOST_BYTES or self._room.taken_bytes >= _MOST_IN_ALL_BYTES
 
     async def wait(self) -> bool:
         """Wait until there is something to write; False when there will be nothing any more."""
@@ -77,13 +87,22 @@ class Arrivals:
     def drop_written(self, end: int) -> None:
         """Drop the pieces before `end`: they are on the disk."""
         while self.start < end:
-            self.start += len(self._pieces.popleft())
+            size = len(self._pieces.popleft())
+            self.start += size
+            self._room.taken_bytes -= size
         self._changed.unpark_all()
 
     def close(self) -> None:
         """Say that no more pieces will come."""
         self._is_closed = True
         self._changed.unpark_all()
+
+    def leave(self) -> None:
+        """Give the memory back that unwritten pieces take, at the end of the stream."""
+        self._room.taken_bytes -= self.end - self.start
+        self.start = self.end
+        self._pieces.clear()
+        self._unwritten.clear()
 
     def fail(self, error: Exception) -> None:
         """Stop the receiver; it finds the error here."""
@@ -97,7 +116,7 @@ class Stream:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.flow = Flow(pos=None, stop=request.end)
-        self.arrivals = Arrivals()
+        self.arrivals = Arrivals(request.start, Room())
         self.scope = trio.CancelScope()
         self.received = request.start
         self.has_begun = False
@@ -119,9 +138,9 @@ class Stream:
         self.flow.pos = end
         self.arrivals.drop_written(end)
 
-    def begin_queue(self) -> None:
+    def begin_queue(self, room: Room) -> None:
         """Begin to keep what comes until it is written."""
-        self.arrivals = Arrivals(self.position)
+        self.arrivals = Arrivals(self.position, room)
         self.has_writer = True
 
     def reopen(self) -> None:

@@ -16,7 +16,7 @@ from typing import TypeVar
 import trio
 
 from fsmount.digest import RunningDigest, RunningHash
-from fsmount.disk import Disk
+from fsmount.disk import Disk, Room
 from fsmount.nowait import Data
 from fsmount.spool import SMALL_BYTES, Extents, Spool
 
@@ -103,6 +103,11 @@ class Intake:
         self._running: set[RunningHash] = set()
         self._prefix_end = 0  # as the spool has it, in one word: the hashing threads look at it too
         self._hash_moved = trio.lowlevel.ParkingLot()
+
+    @property
+    def room(self) -> Room:
+        """The memory that all streams share."""
+        return self._disk.room
 
     @property
     def is_hashing(self) -> bool:
@@ -210,10 +215,14 @@ class Intake:
             return self.spool.read(offset, size)
         return self._disk.read_nowait(fd, offset, size)
 
-    def hash_rest(self) -> None:
-        """Bring the hashes to their end, in a thread, once no other is at work on them."""
+    async def hash_rest(self) -> None:
+        """Bring the hashes to their end, once no other is at work on them; it can be cancelled."""
+        end = self.spool.extents.prefix_end
         for running in self._hashes:
-            running.catch_up(self.spool, self.spool.extents.prefix_end)
+            while running.position < end:
+                until = min(end, running.position + _HASHED_AT_A_TIME)
+                await self.in_thread(functools.partial(running.catch_up, self.spool, until))
+                await trio.lowlevel.checkpoint()
 
     async def read(self, offset: int, size: int) -> Data:
         """Return bytes that are here."""
@@ -242,4 +251,7 @@ class Intake:
             self._hash_moved.unpark_all()
         if not failure:
             self.hash_on()
-        self._on_hashed(failure)
+        try:
+            self._on_hashed(failure)
+        except Exception:  # it may not end more than this file
+            log.exception("the end of hashing %s failed", self.spool.path.name)

@@ -3,9 +3,10 @@
 What needs no waiting is answered by the `_nowait` methods; their partners wait where those return None.
 """
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import client
 from fsmount.answers import Counters, Opened
@@ -72,8 +73,9 @@ class OpenFiles:
         content = self._entries.open_content_nowait(entry)
         if content is None:
             return None
-        self._note(entry)
-        return self._opened_content(entry, content, caller)
+        with _closed_on_error(content):
+            self._note(entry)
+            return self._opened_content(entry, content, caller)
 
     async def open(self, inode: Inode, flags: int, caller: Caller) -> Opened:
         """Open a file for reading; a small one only once it is whole and verified."""
@@ -86,7 +88,9 @@ class OpenFiles:
         if not self._view.contents.is_stored(entry.claude_file_id):
             self._gate.require(entry.claude_file_id, caller)
         self._note(entry)
-        return self._opened_content(entry, await self._entries.open_content(entry), caller)
+        content = await self._entries.open_content(entry)
+        with _closed_on_error(content):
+            return self._opened_content(entry, content, caller)
 
     def read_nowait(self, handle: Handle, off: int, size: int) -> Data | None:
         """Return what `read` does, if it is in memory."""
@@ -130,3 +134,12 @@ class OpenFiles:
     def _opened_content(self, entry: Entry, content: OpenContent, caller: Caller) -> Opened:
         self._on_reader(entry.number, caller)
         return Opened(self._open.open(content), keep_cache=content.keep_cache)
+
+
+@contextlib.contextmanager
+def _closed_on_error(content: OpenContent) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        content.close()
+        raise

@@ -225,7 +225,8 @@ class Spool:
             with contextlib.suppress(OSError):
                 os.truncate(self.path, 0)
         self.close()
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # left behind; the next mount of the case clears it away
+            self.path.unlink(missing_ok=True)
 
     def _move_to_disk(self) -> None:
         """Go on in a file on the disk, under the same descriptor."""

@@ -25,6 +25,10 @@ class Steering(Protocol):
         """Tell who waits that bytes have come; False when what would follow is here already."""
         ...
 
+    def written(self, stream: Stream, end: int) -> None:
+        """Tell who waits that everything before `end` is on the disk."""
+        ...
+
     def ended(self, stream: Stream) -> None:
         """Take from the proper end of a body how long it is."""
         ...
@@ -58,6 +62,7 @@ class Transfer:
                 except Exception as failure:
                     error = failure
             self._stream.arrivals.close()
+        self._stream.arrivals.leave()
         return self._stream.arrivals.error or error
 
     async def _receive_all(self, nursery: trio.Nursery) -> None:
@@ -82,7 +87,7 @@ class Transfer:
             if self._intake.write_nowait(stream.position, chunk):
                 stream.flow.pos = stream.received
                 return True
-            stream.begin_queue()
+            stream.begin_queue(self._intake.room)
             nursery.start_soon(self._write_all)
         return await stream.arrivals.put(chunk)
 
@@ -91,7 +96,11 @@ class Transfer:
         stream = self._stream
         try:
             while await stream.arrivals.wait():
-                next_batch = stream.arrivals.next_batch
-                await self._intake.write(stream.position, next_batch, stream.advance)
+                await self._intake.write(
+                    stream.position,
+                    stream.arrivals.next_batch,
+                    lambda end: self._steering.written(stream, end),
+                )
         except Exception as error:
             stream.arrivals.fail(error)
+            stream.scope.cancel()

@@ -1,0 +1,282 @@
+"""What goes wrong around a body costs that file at most: never the mount, another file, or a wrong copy."""
+
+import contextlib
+import errno
+import os
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import trio
+
+from fsmount.answers import Counters
+from fsmount.digest import RunningHash
+from fsmount.disk import Room
+from fsmount.errors import CaseError, ContentError, CustodyError
+from fsmount.flow import Arrivals
+from fsmount.inodes import Kind, inode_of
+from fsmount.intake import Intake
+from fsmount.open_files import OpenFiles
+from fsmount.readahead import Policy
+from fsmount.spool import Spool
+from tests.support.scripted import Fault, ScriptedSource
+from tests.unit.test_content import BODY, FILE_ID, contents_of, read
+
+LARGE = os.urandom(600_000)  # more than is hashed on the way to the disk
+NO_ROOM = OSError(errno.ENOSPC, "No space left on device")
+CatchUp = Callable[[RunningHash, Spool, int], None]
+
+
+@pytest.fixture
+def hashing(monkeypatch: pytest.MonkeyPatch) -> Callable[[CatchUp], CatchUp]:
+    """Return what puts another function in the place of the hashing of stretches and returns the real one."""
+
+    def put(other: CatchUp) -> CatchUp:
+        real = RunningHash.catch_up
+        monkeypatch.setattr(RunningHash, "catch_up", other)
+        return real
+
+    return put
+
+
+async def test_a_file_deleted_while_its_last_hash_is_on_its_way_is_not_taken_in(tmp_path, hashing):
+    """`cat` and then `rm`: nothing is kept, and the mount goes on."""
+    has_hashed, may_tell = threading.Event(), threading.Event()
+
+    def slow(running: RunningHash, spool: Spool, end: int) -> None:
+        real(running, spool, end)
+        if running._hash.name == "sha256":
+            has_hashed.set()
+            may_tell.wait(5)
+
+    real = hashing(slow)
+    source = ScriptedSource(LARGE, chunk_bytes=100_000)
+    async with contents_of(source, tmp_path) as (contents, events):
+        assert LARGE == await read(contents, len(LARGE))
+        await trio.to_thread.run_sync(has_hashed.wait)
+        await contents.discard(FILE_ID)
+        may_tell.set()
+        await trio.sleep(0.4)
+        assert [] == events
+        assert contents.find(FILE_ID) is None
+        assert LARGE == await read(contents, len(LARGE))
+    assert ["acquired"] == events.names
+
+
+class TwoFiles:
+    """A large file and a small one."""
+
+    def __init__(self) -> None:
+        self.bodies = {"claude_file_a": os.urandom(3_000_000), "claude_file_b": BODY}
+
+    def open_stream(self, claude_file_id: str, **options: Any) -> Any:
+        source = ScriptedSource(self.bodies[claude_file_id], chunk_bytes=256_000)
+        return source.open_stream(claude_file_id, **options)
+
+
+async def test_the_end_takes_in_what_is_ready_and_is_not_held_up(tmp_path, hashing, monkeypatch):
+    """One file's hash may take longer than the end of a mount may; that costs no other file."""
+    monkeypatch.setattr("fsmount.content._CLOSE_GRACE_S", 0.3)
+    monkeypatch.setattr("fsmount.intake._HASHED_AT_A_TIME", 100_000)
+    may_follow = Intake._may_follow
+    monkeypatch.setattr(
+        Intake,
+        "_may_follow",
+        lambda self, running: running is self._digest.md5 and may_follow(self, running),
+    )
+
+    def slow(running: RunningHash, spool: Spool, end: int) -> None:
+        if running._hash.name == "sha256":
+            time.sleep(0.1)
+        real(running, spool, end)
+
+    real = hashing(slow)
+    files = TwoFiles()
+    async with contents_of(cast("ScriptedSource", files), tmp_path) as (contents, events):
+        for key, body in files.bodies.items():
+            opened = await contents.open(key, len(body), None, whole=True)
+            opened.close()
+        started = time.monotonic()
+    assert time.monotonic() - started < 2
+    assert ["claude_file_b"] == [facts["claude_file_id"] for _, facts in events]
+
+
+async def test_no_descriptor_left_is_an_error_of_that_file(autojump_clock, tmp_path, monkeypatch):
+    """Its reader hears of it, and gets the file once there is one again."""
+
+    def no_more(_fd: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    source = ScriptedSource(BODY)
+    async with contents_of(source, tmp_path) as (contents, _):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "dup", no_more)
+            with pytest.raises(ContentError, match="Too many open files"):
+                await read(contents)
+        await trio.sleep(10)
+        assert BODY == await read(contents)
+
+
+async def test_a_log_that_can_not_be_written_keeps_no_wrong_bytes_alive(tmp_path, caplog):
+    """The mismatch is told in the mount's own log, and the right body asked for."""
+    source = ScriptedSource(BODY, faults=[Fault("flip", 99)])
+    async with contents_of(source, tmp_path) as (contents, _):
+
+        def full(_events: object) -> None:
+            raise CustodyError("no space left on device")
+
+        contents._journal = full
+        assert BODY == await read(contents)
+    assert "mismatch could not be recorded" in caplog.text
+
+
+async def test_a_disk_error_ends_a_copy_that_nothing_has_vouched_for(tmp_path, monkeypatch):
+    """Whoever was given bytes of the first attempt never goes on with those of the second."""
+    write = Spool.write
+    failures = [NO_ROOM]
+
+    def full_once(*arguments: Any) -> None:
+        if failures:
+            time.sleep(0.05)
+            raise failures.pop()
+        write(*arguments)
+
+    monkeypatch.setattr(Spool, "write", full_once)
+    source = ScriptedSource(LARGE, faults=[Fault("flip", 99)])
+    async with contents_of(source, tmp_path) as (contents, _):
+        contents._policy = Policy(failure_memory_s=0)
+        opened = await contents.open(FILE_ID, len(LARGE), None, whole=False)
+        assert LARGE[:1000] != await opened.read(0, 1000)
+        while not opened.broken:
+            await trio.sleep(0.01)
+        with pytest.raises(ContentError, match="can't keep its bytes"):
+            await opened.read(1000, 1000)
+        again = await contents.open(FILE_ID, len(LARGE), None, whole=True)
+        assert not again.keep_cache
+        assert LARGE[:1000] == await again.read(0, 1000)
+        again.close()
+        opened.close()
+
+
+async def test_pages_of_a_dropped_part_are_not_kept(tmp_path, monkeypatch):
+    """Nothing has vouched for what a program looked at in a file whose download was given up."""
+    monkeypatch.setattr("fsmount.content._IDLE_PARTIALS", 0)
+    source = ScriptedSource(LARGE, faults=[Fault("stall", 10_000)])
+    async with contents_of(source, tmp_path) as (contents, _):
+        opened = await contents.open(FILE_ID, len(LARGE), None, whole=False)
+        assert LARGE[:1000] == await opened.read(0, 1000)
+        opened.close()
+        opened = await contents.open(FILE_ID, len(LARGE), None, whole=False)
+        assert not opened.keep_cache
+        opened.close()
+
+
+async def test_what_waits_for_a_thread_at_the_end_is_taken_in(tmp_path):
+    """Busy threads delay it, and lose nothing."""
+    async with contents_of(ScriptedSource(BODY), tmp_path) as (contents, events):
+        assert BODY == await read(contents)
+        async with trio.open_nursery() as nursery:
+            for _ in range(8):
+                nursery.start_soon(contents._disk.run, lambda: time.sleep(0.4))
+            await trio.sleep(0.3)
+            contents._nursery.cancel_scope.cancel()
+    assert ["acquired"] == events.names
+
+
+async def test_a_full_disk_at_the_end_is_told_and_ends_well(tmp_path, caplog, monkeypatch):
+    """The mount says good-bye all the same, and leaves nothing in its spool."""
+    async with contents_of(ScriptedSource(BODY), tmp_path) as (contents, _):
+        assert BODY == await read(contents)
+
+        def adopt(_finished: object) -> None:
+            raise NO_ROOM
+
+        monkeypatch.setattr(contents._store, "adopt", adopt)
+    assert "No space left on device" in caplog.text
+    assert not list((tmp_path / "spool").iterdir())
+
+
+async def test_an_open_that_fails_leaves_nothing_open(tmp_path):
+    """Else the file could not be evicted for as long as the mount lives."""
+    async with contents_of(ScriptedSource(BODY), tmp_path) as (contents, _):
+        await read(contents)
+
+        def on_open(_entry: object) -> None:
+            raise CaseError("the catalog is held by another process")
+
+        entry = SimpleNamespace(number=1, claude_file_id=FILE_ID)
+        entries = SimpleNamespace(
+            get=lambda _number: entry,
+            suffices=lambda _entry: True,
+            open_content_nowait=lambda _entry: contents.open_nowait(FILE_ID, None),
+        )
+        nothing = cast("Any", None)
+        files = OpenFiles(
+            cast("Any", entries),
+            nothing,
+            nothing,
+            nothing,
+            Counters(),
+            on_open=on_open,
+            on_reader=lambda _number, _caller: None,
+        )
+        with pytest.raises(CaseError):
+            files.open_nowait(inode_of(1, Kind.CONTENT), os.O_RDONLY, nothing)
+        assert 0 == contents.open_count
+
+
+async def test_streams_share_the_memory_for_what_waits_for_the_disk():
+    """Each may have a little, and more only as long as there is enough for all."""
+    room = Room()
+    full = []
+    for _ in range(40):
+        arrivals = Arrivals(0, room)
+        with trio.move_on_after(0.001):
+            while True:
+                await arrivals.put(bytes(256 << 10))
+        full.append(arrivals)
+    assert [4 << 20] * 8 + [1 << 20] * 32 == [arrivals.end for arrivals in full]
+    full[0].drop_written(4 << 20)
+    for arrivals in full[1:]:
+        arrivals.leave()
+    assert 0 == room.taken_bytes
+
+
+async def test_a_writer_that_fails_ends_the_download_while_the_network_is_silent(
+    tmp_path, monkeypatch
+):
+    """Readers hear of the disk at once, not when the network gives up."""
+
+    def full(*_arguments: object) -> None:
+        raise NO_ROOM
+
+    monkeypatch.setattr(Spool, "write", full)
+    source = ScriptedSource(LARGE, faults=[Fault("stall", 3000)])
+    async with contents_of(source, tmp_path) as (contents, _):
+        opened = await contents.open(FILE_ID, len(LARGE), None, whole=False)
+        with contextlib.suppress(ContentError):
+            await opened.read(0, 1000)
+        with trio.fail_after(2), pytest.raises(ContentError, match="No space left"):
+            await opened.read(4000, 1000)
+        opened.close()
+
+
+async def test_bytes_half_written_and_half_on_their_way_are_given_once_they_meet(tmp_path):
+    """A reader between two streams is woken by the disk too, not only by the network."""
+    policy = Policy(read_ahead_bytes=4000, near_bytes=4000, first_window_bytes=500, align_bytes=100)
+    source = ScriptedSource(LARGE, honours_range=True, faults=[Fault("stall", 12_000)])
+    async with contents_of(source, tmp_path) as (contents, _):
+        contents._policy = policy
+        near = await contents.open(FILE_ID, len(LARGE), None, whole=False)
+        far = await contents.open(FILE_ID, len(LARGE), None, whole=False)
+        assert LARGE[:100] == await near.read(0, 100)
+        assert LARGE[12_000:12_400] == await far.read(12_000, 400)
+        for offset in range(0, 8000, 500):
+            await near.read(offset, 500)
+        with trio.fail_after(5):
+            assert LARGE[11_900:12_100] == await near.read(11_900, 200)
+        near.close()
+        far.close()
