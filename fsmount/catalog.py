@@ -38,6 +38,8 @@ _IS_KEPT = (
     " c.claude_file_id = file.claude_file_id AND c.is_stored AND c.verified = 'yes'))"
 )
 
+_TOLD, _STATES = tuple(Told), tuple(State)
+
 T = TypeVar("T")
 
 
@@ -196,7 +198,14 @@ class Catalog:
                 " restore the catalog from a copy"
             ) from error
         return Entry(
-            number, claude_file_id, record, Told(told), name, mtime_ns, State(state), bool(is_shown)
+            number,
+            claude_file_id,
+            record,
+            _TOLD[told],
+            name,
+            mtime_ns,
+            _STATES[state],
+            bool(is_shown),
         )
 
     def _insert_ids(self, ids: list[str]) -> int:

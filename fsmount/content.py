@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import trio
 
@@ -35,8 +35,7 @@ _GATHER_S = 0.2  # finished files are taken in in groups: a wait for the disk ea
 _CLOSE_GRACE_S = 10.0  # for taking finished files into the store at the end
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Known:
+class Known(NamedTuple):
     """What the case knows of a file's content.
 
     Shape: hashes None until computed; `size_bytes` is the true size.

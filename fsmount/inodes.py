@@ -29,6 +29,9 @@ class Kind(enum.IntEnum):
     META = 2
 
 
+_KINDS = tuple(Kind)  # looking one up here takes a fifth of the time
+
+
 def inode_of(number: int, kind: Kind) -> Inode:
     """Return the inode of one node of file `number`, which counts from 1."""
     if number < 1:
@@ -49,7 +52,7 @@ def split(inode: Inode) -> tuple[int, Kind]:
     number, kind = divmod(inode, _NODES_PER_FILE)
     if number < 1:
         raise ValueError(f"inode {inode} belongs to no file")
-    return number, Kind(kind)
+    return number, _KINDS[kind] if kind < len(_KINDS) else Kind(kind)  # which refuses it
 
 
 class ViewKind(enum.IntEnum):

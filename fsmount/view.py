@@ -22,6 +22,8 @@ RECORDED_S = 10.0  # attributes that a record tells: the body may still turn out
 ABSENT_S = 60.0  # names that can't exist here; file managers probe for them all day
 UNSETTLED_S = 0.0  # what the next look may change: sizes and dates that no record has told yet
 
+_MOST_METAS = 16_384  # as many as `recent` keeps of their records
+
 XATTR_FILE_ID = b"user.claude.file_id"
 XATTR_MIME_TYPE = b"user.mime_type"
 XATTR_MD5 = b"user.claude.md5"
@@ -35,6 +37,7 @@ class View:
 
     contents: Contents
     is_writable: bool
+    _metas: dict[int, tuple[object, bytes]] = dataclasses.field(default_factory=dict)
 
     def directory(self, entry: Entry) -> Attributes:
         """Return the attributes of a file's directory; dated 1970 until its record is known."""
@@ -71,11 +74,19 @@ class View:
             return known.size_bytes
         return entry.record.size_bytes if entry.record else None
 
-    @staticmethod
-    def meta_bytes(entry: Entry) -> bytes:
-        """Return what meta.json reads; the record must be known."""
+    def meta_bytes(self, entry: Entry) -> bytes:
+        """Return what meta.json reads; the record must be known.
+
+        Who lists it needs its length, and often opens it a moment later.
+        """
         assert entry.record is not None
-        return meta_json(entry.record.raw)
+        record, data = self._metas.get(entry.number, (None, b""))
+        if record is not entry.record:
+            data = meta_json(entry.record.raw)
+            if len(self._metas) >= _MOST_METAS:
+                del self._metas[next(iter(self._metas))]
+            self._metas[entry.number] = entry.record, data
+        return data
 
     def xattrs(self, entry: Entry, kind: Kind) -> dict[bytes, bytes]:
         """Return the extended attributes of one node, from what is known."""
