@@ -6,7 +6,8 @@ Redirects are not followed: they would carry the key elsewhere. Bodies are taken
 import contextlib
 import importlib
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from typing import TypeVar
 
 import anyio
 import httpcore
@@ -30,6 +31,8 @@ _NEVER_ARRIVED = (
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30.0)
 
 _NOWHERES_ANSWER = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n.\r\n0\r\n\r\n"
+
+Pool = TypeVar("Pool", httpcore.AsyncConnectionPool, httpcore.ConnectionPool)
 
 FAILURES = (httpx.TransportError, ssl.SSLError, OSError)
 
@@ -70,12 +73,8 @@ class AsyncSender(_Sending):
     def __init__(self, options: Options, transport: httpx.AsyncBaseTransport | None) -> None:
         super().__init__(options)
         self._http = httpx.AsyncClient(limits=_LIMITS, transport=transport)
-        # httpx has no setting for the network below it, nor has httpcore for the size of its reads; so the
-        # network is exchanged in what httpx made. Where that is built otherwise, reads stay as they are.
-        for made in (self._http._transport, *self._http._mounts.values()):  # noqa: SLF001
-            pool = getattr(made, "_pool", None)
-            if isinstance(pool, httpcore.AsyncConnectionPool) and hasattr(pool, "_network_backend"):
-                pool._network_backend = WideAsyncBackend(pool._network_backend)  # noqa: SLF001
+        for pool in _pools(self._http, httpcore.AsyncConnectionPool):
+            pool._network_backend = WideAsyncBackend(pool._network_backend)  # noqa: SLF001
         self._transport = self._http._transport_for_url(httpx.URL(self._base_url))  # noqa: SLF001
 
     async def send(self, request: Request) -> httpx.Response:
@@ -110,10 +109,8 @@ class Sender(_Sending):
     def __init__(self, options: Options, transport: httpx.BaseTransport | None) -> None:
         super().__init__(options)
         self._http = httpx.Client(limits=_LIMITS, transport=transport)
-        for made in (self._http._transport, *self._http._mounts.values()):  # noqa: SLF001
-            pool = getattr(made, "_pool", None)
-            if isinstance(pool, httpcore.ConnectionPool) and hasattr(pool, "_network_backend"):
-                pool._network_backend = WideBackend(pool._network_backend)  # noqa: SLF001
+        for pool in _pools(self._http, httpcore.ConnectionPool):
+            pool._network_backend = WideBackend(pool._network_backend)  # noqa: SLF001
         self._transport = self._http._transport_for_url(httpx.URL(self._base_url))  # noqa: SLF001
 
     def send(self, request: Request) -> httpx.Response:
@@ -123,6 +120,18 @@ class Sender(_Sending):
     def close(self) -> None:
         """Close all connections."""
         self._http.close()
+
+
+def _pools(http: httpx.AsyncClient | httpx.Client, kind: type[Pool]) -> Iterator[Pool]:
+    """Yield the connection pools in what httpx made, whose networks can be exchanged.
+
+    httpx has no setting for the network below it, nor has httpcore for the size of its reads. Where httpx is
+    built otherwise there is none, and reads stay as they are.
+    """
+    for made in (http._transport, *http._mounts.values()):  # noqa: SLF001
+        pool = getattr(made, "_pool", None)
+        if isinstance(pool, kind) and hasattr(pool, "_network_backend"):
+            yield pool
 
 
 def unanswered(error: Exception, about: str) -> APIConnectionError:

@@ -29,6 +29,14 @@ class _OpenHow(ctypes.Structure):
     )
 
 
+# Without the types, the upper halves of the arguments would be left to chance.
+_LIBC.syscall.argtypes = (
+    *(ctypes.c_long, ctypes.c_long, ctypes.c_char_p),
+    *(ctypes.POINTER(_OpenHow), ctypes.c_size_t),
+)
+_LIBC.syscall.restype = ctypes.c_long
+
+
 def open_nowait(path: str) -> int | None:
     """Open a file for reading if its name is in memory, else None; before Linux 5.12, always None.
 

@@ -25,6 +25,20 @@ async def write(intake: Intake, start: int, pieces: list[bytes]) -> int:
     return ends[-1]
 
 
+def hold_hashing(monkeypatch: pytest.MonkeyPatch, which: str | None = None) -> threading.Event:
+    """Keep a hash, or both, from following the bytes until the event is set."""
+    free = threading.Event()
+    catch_up = RunningHash.catch_up
+
+    def late(running: RunningHash, spool: Spool, end: int) -> None:
+        if which in {None, running._hash.name}:
+            free.wait(10)
+        catch_up(running, spool, end)
+
+    monkeypatch.setattr(RunningHash, "catch_up", late)
+    return free
+
+
 class Hashed(list[OSError | None]):
     """What the intake said about its hash."""
 
@@ -69,14 +83,7 @@ async def test_other_bytes_for_the_same_place_are_refused(tmp_path):
 
 async def test_giving_up_ends_the_hashing_too(tmp_path, monkeypatch):
     """A spool that is closed while its hash is behind starts no further turn, and tells nobody."""
-    free = threading.Event()
-    catch_up = RunningHash.catch_up
-
-    def late(running: RunningHash, spool: Spool, end: int) -> None:
-        free.wait(10)
-        catch_up(running, spool, end)
-
-    monkeypatch.setattr(RunningHash, "catch_up", late)
+    free = hold_hashing(monkeypatch)
     hashed = Hashed()
     async with trio.open_nursery() as nursery:
         intake = Intake(
@@ -112,15 +119,7 @@ async def test_a_disk_that_fails_is_told(tmp_path):
 
 async def test_sha256_gives_way_to_md5(tmp_path, monkeypatch):
     """The reader's last page waits for MD5 alone."""
-    free = threading.Event()
-    catch_up = RunningHash.catch_up
-
-    def slow(running: RunningHash, spool: Spool, end: int) -> None:
-        if running is intake._digest.md5:
-            free.wait(10)
-        catch_up(running, spool, end)
-
-    monkeypatch.setattr(RunningHash, "catch_up", slow)
+    free = hold_hashing(monkeypatch, "md5")
     async with trio.open_nursery() as nursery:
         intake = Intake(
             Spool(tmp_path / "s"), nursery=nursery, disk=Disk(), on_hashed=Hashed().append
@@ -137,14 +136,7 @@ async def test_sha256_gives_way_to_md5(tmp_path, monkeypatch):
 async def test_a_stream_waits_for_a_hash_that_is_far_behind(tmp_path, monkeypatch):
     """What is read back to be hashed is still in memory then, whatever the size of the file."""
     monkeypatch.setattr("fsmount.intake._MOST_BEHIND", MIB)
-    free = threading.Event()
-    catch_up = RunningHash.catch_up
-
-    def slow(running: RunningHash, spool: Spool, end: int) -> None:
-        free.wait(10)
-        catch_up(running, spool, end)
-
-    monkeypatch.setattr(RunningHash, "catch_up", slow)
+    free = hold_hashing(monkeypatch)
     async with trio.open_nursery() as nursery:
         intake = Intake(
             Spool(tmp_path / "s"), nursery=nursery, disk=Disk(), on_hashed=Hashed().append
