@@ -23,11 +23,12 @@ from typing import TypeVar
 import trio
 
 import client
+from fsmount.adoption import Journal
 from fsmount.body import Body, OpenContent
 from fsmount.case import Case
 from fsmount.catalog import Catalog
 from fsmount.config import SecretKey
-from fsmount.content import Contents, Journal
+from fsmount.content import Contents
 from fsmount.endpoints import Endpoints
 from fsmount.errors import ContentError, MismatchError, SizeDiffersError, UnreachableError
 from fsmount.inventory import Item

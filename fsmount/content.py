@@ -1,37 +1,33 @@
 """The content of all files: fetched once, checked, kept within a bound.
 
-`Contents` is what the file system talks to. It hands out open files, knows sizes and hashes, takes finished
-bodies into the store in groups, evicts the oldest-used ones, and tells the journal what happened to the
-evidence. How one file's bytes come is in `body` and `download`; where they lie is in `store`.
+`Contents` is what the file system talks to. It hands out open files, knows sizes and hashes, and tells the
+journal what happened to the evidence. How one file's bytes come is in `body` and `download`; how they are
+taken into the case, in `adoption`; where they lie, in `store`.
 """
 
-import dataclasses
 import itertools
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import trio
 
+from fsmount.adoption import Adoption, Counters, Journal
 from fsmount.body import Body, OpenContent
 from fsmount.digest import Expected
 from fsmount.disk import Disk
 from fsmount.download import Download
-from fsmount.errors import AbsentError, CaseError, OfflineError
+from fsmount.errors import AbsentError, OfflineError
 from fsmount.readahead import Policy
 from fsmount.source import Source
 from fsmount.spool import SMALL_BYTES, Spool
-from fsmount.store import ContentStore, FinishedSpool, StoredContent
+from fsmount.store import ContentStore, StoredContent
 
 log = logging.getLogger(__name__)
 
-Event = tuple[str, Mapping[str, object]]
-Journal = Callable[[Sequence[Event]], object]  # takes all of them or none
-
 _IDLE_PARTIALS = 64  # unfinished files kept for their next reader; each holds a descriptor
-_GATHER_S = 0.2  # finished files are taken in in groups: a wait for the disk each would cost more
 _CLOSE_GRACE_S = 10.0  # for taking finished files into the store at the end
 
 
@@ -46,17 +42,6 @@ class Known(NamedTuple):
     sha256: str | None
     verified: Literal["yes", "no", "mismatch"]
     is_stored: bool
-
-
-@dataclasses.dataclass(slots=True)
-class Counters:
-    """What has happened since the mount began."""
-
-    downloads: int = 0
-    acquired: int = 0
-    acquired_bytes: int = 0
-    mismatches: int = 0
-    evicted: int = 0
 
 
 class Contents:
@@ -89,13 +74,20 @@ class Contents:
         self._nursery = nursery
         self._journal = journal
         self._policy = policy or Policy()
-        self._cache_bytes = cache_bytes
         self._disk = Disk()
         self._bodies: dict[str, Body] = {}
         self._stale_pages: set[str] = set()
         self._numbers = itertools.count(1)
-        self._finished: list[Body] = []
-        self._adopting = trio.Lock()
+        self._adoption = Adoption(
+            store,
+            self._disk,
+            nursery,
+            journal,
+            self.counters,
+            cache_bytes=cache_bytes,
+            on_settled=self.note_closed,
+            in_use=self._ids_in_use,
+        )
 
     # -- what is known ---------------------------------------------------------------------------
 
@@ -120,6 +112,9 @@ class Contents:
         """Say whether somebody has the file open, or waits for that."""
         body = self._bodies.get(claude_file_id)
         return body is not None and bool(body.opens)
+
+    def _ids_in_use(self) -> frozenset[str]:
+        return frozenset(key for key, body in self._bodies.items() if body.opens)
 
     @property
     def open_count(self) -> int:
@@ -195,10 +190,10 @@ class Contents:
 
     async def discard(self, claude_file_id: str) -> None:
         """Remove a deleted file's bytes; whoever has it open gets errors from now on."""
-        async with self._adopting:  # what is being taken into the store is removed after that
+        async with self._adoption.paused():
             body = self._bodies.pop(claude_file_id, None)
             if body:
-                self._finished = [other for other in self._finished if other is not body]
+                self._adoption.leave_out(body)
                 body.forget(AbsentError(f"{claude_file_id} has been deleted"))
                 body.release()
             self._stale_pages.add(claude_file_id)
@@ -207,21 +202,10 @@ class Contents:
     async def aclose(self) -> None:
         """Take what is finished into the store, drop the rest; bounded in time."""
         with trio.move_on_after(_CLOSE_GRACE_S, shield=True):
-            await self._adopt_all()  # what is ready, whatever becomes of the rest
-            await self._digest_rest()
-            await self._adopt_all()
+            await self._adoption.finish(list(self._bodies.values()))
         for body in list(self._bodies.values()):
             body.release()
         self._bodies.clear()
-
-    async def _digest_rest(self) -> None:
-        """Finish what readers have whole: fetching it again would cost a request."""
-        for body in list(self._bodies.values()):
-            if body.download and body.is_on_its_way and body not in self._finished:
-                try:
-                    await body.download.finish_digest()
-                except Exception as error:
-                    log.error("%s: not taken into the case: %s", body.claude_file_id, error)
 
     # -- bodies ----------------------------------------------------------------------------------
 
@@ -325,9 +309,7 @@ class Contents:
         """Take a complete body into the case, in the background and in groups."""
         if self._bodies.get(body.claude_file_id) is not body:
             return  # deleted while its last hash was on its way
-        self._finished.append(body)
-        if len(self._finished) == 1:
-            self._nursery.start_soon(self._adopt_in_background)
+        self._adoption.take(body)
 
     def note_mismatch(self, body: Body, download: Download, *, is_final: bool) -> None:
         """Throw wrong bytes away and record that they came."""
@@ -382,79 +364,3 @@ class Contents:
 
     async def _announce_size(self, claude_file_id: str) -> None:
         self.on_true_size(claude_file_id)
-
-    async def _adopt_in_background(self) -> None:
-        await trio.sleep(_GATHER_S)
-        await self._adopt_all()
-
-    async def _adopt_all(self) -> None:
-        """Take what is finished into the case; what goes wrong is told, and ends nothing else."""
-        try:
-            await self._adopt_finished()
-        except (CaseError, OSError) as error:
-            log.error("acquired content can't be taken into the case: %s", error)
-        except Exception:
-            log.exception("acquired content can't be taken into the case, please report it")
-
-    async def _adopt_finished(self) -> None:
-        async with self._adopting:
-            batch, self._finished = self._finished, []
-            try:
-                spools = [_finished_spool(body) for body in batch]
-                rows = await self._disk.run(lambda: self._store.adopt(spools)) if batch else []
-                for body in batch:
-                    body.is_adopted = True
-                self._note_acquired(rows)
-            except trio.Cancelled:  # before a thread was free: the end of the mount tries again
-                self._finished = batch + self._finished
-                batch = []
-                raise
-            finally:
-                for body in batch:
-                    body.is_given_up = not body.is_adopted
-                    if not body.opens:
-                        self.note_closed(body)
-            await self._evict()
-
-    def _note_acquired(self, rows: Sequence[StoredContent]) -> None:
-        self.counters.acquired += len(rows)
-        self.counters.acquired_bytes += sum(row.size_bytes or 0 for row in rows)
-        self._journal([("acquired", _facts_of(row)) for row in rows])
-
-    async def _evict(self) -> None:
-        if self._cache_bytes is None or self._store.total_bytes <= self._cache_bytes:
-            return
-        in_use = frozenset(key for key, body in self._bodies.items() if body.opens)
-        bound = self._cache_bytes
-        evicted = await self._disk.run(lambda: self._store.evict(bound, in_use.__contains__))
-        self.counters.evicted += len(evicted)
-        if evicted:
-            self._journal([("evicted", {"claude_file_id": key}) for key in evicted])
-
-
-def _finished_spool(body: Body) -> FinishedSpool:
-    assert body.download is not None
-    assert body.verdict is not None
-    assert body.sha256 is not None
-    verdict = body.verdict
-    return FinishedSpool(
-        claude_file_id=body.claude_file_id,
-        place=body.download.spool.place,
-        size_bytes=verdict.size_bytes,
-        md5=verdict.md5,
-        sha256=body.sha256,
-        verified="yes" if verdict.is_verified else "no",
-        how=verdict.how,
-        request_id=body.download.request_id,
-    )
-
-
-def _facts_of(row: StoredContent) -> Mapping[str, object]:
-    return {
-        "claude_file_id": row.claude_file_id,
-        "size_bytes": row.size_bytes,
-        "md5": row.md5,
-        "sha256": row.sha256,
-        "request_id": row.request_id,
-        "verified": row.how,
-    }
