@@ -90,6 +90,8 @@ def test_who_waits_goes_before_what_is_fetched_ahead(mount, slow, tmp_path):
         assert 0 == shell(script, cwd=mounted.path).returncode
         started = slow.log.entries()[0].started_at
         later = [entry for entry in slow.log.entries() if entry.started_at - started > 1.5]
-        assert ids[-1] in "".join(entry.path for entry in later[:2])
+        # What is let through at once takes several connections, and may arrive in a slightly other order; in
+        # the order of asking, ten that are fetched ahead would come before it.
+        assert ids[-1] in "".join(entry.path for entry in later[:6])
         assert not [entry for entry in slow.log.entries() if entry.status == 429]
         assert {"content": FILES} == slow.log.counts()
