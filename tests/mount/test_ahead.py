@@ -83,7 +83,7 @@ def test_who_opens_files_here_and_there_fetches_nothing_else(mount, slow, tmp_pa
 def test_who_waits_goes_before_what_is_fetched_ahead(mount, slow, tmp_path):
     """While walks wait for the budget, another reader's file is among the next to be asked for."""
     slow.behaviour.latency_s = 0.0
-    slow.behaviour.requests_per_minute, slow.behaviour.window_s = 30, 3.0
+    slow.behaviour.requests_per_minute, slow.behaviour.window_s = 26, 3.0
     ids = collected_ids(tmp_path / "case")
     walks = [ids[first : first + 25] for first in range(0, 100, 25)]
     with mount(slow) as mounted:
