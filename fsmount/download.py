@@ -109,7 +109,7 @@ class Download:
         if not self._may_serve(offset, size):
             return None
         end = self._end_of(offset, size)
-        written_end = min(end, self.spool.extents.first_missing(offset))
+        written_end = self._written_end(offset, end)
         written = (
             self._intake.read_nowait(offset, written_end - offset) if written_end > offset else b""
         )
@@ -126,7 +126,7 @@ class Download:
         while (data := self.read_nowait(pattern, offset, size)) is None:
             if self._may_serve(offset, size):
                 end = self._end_of(offset, size)
-                written_end = min(end, self.spool.extents.first_missing(offset))
+                written_end = self._written_end(offset, end)
                 written = await self._read_from_disk(offset, written_end)
                 rest = await self.read(pattern, written_end, end - written_end)
                 return b"".join((written, rest)) if rest else written
@@ -202,13 +202,17 @@ class Download:
         last_page = (known - 1) // self._policy.held_bytes * self._policy.held_bytes
         if end > last_page:
             return False
-        written_end = self.spool.extents.first_missing(offset)
-        return written_end >= end or self._arrivals_of(written_end, end) is not None
+        written_end = self._written_end(offset, end)
+        return written_end == end or self._arrivals_of(written_end, end) is not None
 
     def _arrivals_of(self, start: int, end: int) -> Arrivals | None:
         """Return where the bytes of [start, end) are that have come and are not written yet."""
         every = (stream.arrivals for stream in self._streams)
         return next((arrivals for arrivals in every if arrivals.covers(start, end)), None)
+
+    def _written_end(self, offset: int, end: int) -> int:
+        """Return where the part of [offset, end) ends that is on the disk."""
+        return min(end, self.spool.extents.first_missing(offset))
 
     def _end_of(self, offset: int, size: int) -> int:
         """Return where bytes that were asked for end: at the latest with the file."""
