@@ -74,7 +74,8 @@ class AsyncSender(_Sending):
         super().__init__(options)
         self._http = httpx.AsyncClient(limits=_LIMITS, transport=transport)
         for pool in _pools(self._http, httpcore.AsyncConnectionPool):
-            pool._network_backend = WideAsyncBackend(pool._network_backend)  # noqa: SLF001
+            pool._network_backend = WideAsyncBackend(pool._network_backend)  # noqa: SLF001 - see `_pools`
+        # Through the proxy that the environment names for this address; nothing public says which it is.
         self._transport = self._http._transport_for_url(httpx.URL(self._base_url))  # noqa: SLF001
 
     async def send(self, request: Request) -> httpx.Response:
@@ -91,9 +92,9 @@ class AsyncSender(_Sending):
         pool = httpcore.AsyncConnectionPool(
             network_backend=httpcore.AsyncMockBackend([_NOWHERES_ANSWER])
         )
-        async with httpx.AsyncHTTPTransport() as transport:
+        async with httpx.AsyncHTTPTransport(verify=False) as transport:  # certificates are loaded
             if isinstance(getattr(transport, "_pool", None), httpcore.AsyncConnectionPool):
-                transport._pool = pool  # noqa: SLF001 - as above
+                transport._pool = pool  # noqa: SLF001 - see `_pools`
                 request = httpx.Request("GET", "http://nowhere.invalid/", headers=self._headers[1:])
                 response = await transport.handle_async_request(request)
                 await response.aread()
@@ -110,7 +111,8 @@ class Sender(_Sending):
         super().__init__(options)
         self._http = httpx.Client(limits=_LIMITS, transport=transport)
         for pool in _pools(self._http, httpcore.ConnectionPool):
-            pool._network_backend = WideBackend(pool._network_backend)  # noqa: SLF001
+            pool._network_backend = WideBackend(pool._network_backend)  # noqa: SLF001 - see `_pools`
+        # Through the proxy that the environment names for this address; nothing public says which it is.
         self._transport = self._http._transport_for_url(httpx.URL(self._base_url))  # noqa: SLF001
 
     def send(self, request: Request) -> httpx.Response:
