@@ -17,12 +17,11 @@ from typing import TypeVar
 
 import trio
 
-import client
-from fsmount.database import connect, data_version, reported, shown_files, transaction
-from fsmount.errors import CaseError
+from fsmount.database import connect, data_version, reported, transaction
 from fsmount.foresight import Order, Place
-from fsmount.objects import Record, State, Told, content_name_of, has_content, id_of, record_of
+from fsmount.objects import Record, State, Told, content_name_of, has_content, id_of
 from fsmount.recent import Recent
+from fsmount.rows import may_have_content, shown_files, stored_record
 from fsmount.tree import mtime_ns_of
 
 _BATCH_ROWS = 10_000
@@ -32,12 +31,6 @@ _ORDERS = {
     Order.SORTED: ("claude_file_id", ""),
     Order.SORTED_WITHOUT_CASE: ("claude_file_id", "COLLATE NOCASE"),
 }
-# Offline there is nobody to ask, so what is kept of a file that is gone from the service is still shown.
-_IS_KEPT = (
-    "(state = 1 OR state = 2 AND EXISTS (SELECT 1 FROM content c WHERE"
-    " c.claude_file_id = file.claude_file_id AND c.is_stored AND c.verified = 'yes'))"
-)
-
 _TOLD, _STATES = tuple(Told), tuple(State)
 
 T = TypeVar("T")
@@ -127,12 +120,12 @@ class Catalog:
         return rows
 
     def following(self, order: Order, place: Place, limit: int) -> list[Place]:
-        """Return shown files with content that follow a place in an order."""
+        """Return shown files that follow a place in an order; not those that are known to have no content."""
         column, collation = _ORDERS[order]
         value = place.number if order is Order.LISTED else place.claude_file_id
         query = (
             "SELECT number, claude_file_id FROM file"  # noqa: S608 - of constants alone
-            f" WHERE {column} > ? {collation} AND state = 1 AND content_name IS NOT NULL"
+            f" WHERE {column} > ? {collation} AND state = 1 AND {may_have_content('file')}"
             f" ORDER BY {column} {collation} LIMIT ?"
         )
         with reported(self._path):
@@ -190,17 +183,10 @@ class Catalog:
 
     def _entry(self, row: tuple[int, str, str | None, int, bytes | None, int, int, int]) -> Entry:
         number, claude_file_id, text, told, name, mtime_ns, state, is_shown = row
-        try:
-            record = record_of(claude_file_id, json.loads(text)) if text else None
-        except (ValueError, client.InvalidResponseError) as error:
-            raise CaseError(
-                f"the catalog {self._path} holds a damaged record of {claude_file_id}: {error};"
-                " restore the catalog from a copy"
-            ) from error
         return Entry(
             number,
             claude_file_id,
-            record,
+            stored_record(self._path, claude_file_id, text),
             _TOLD[told],
             name,
             mtime_ns,

@@ -61,10 +61,10 @@ CREATE TRIGGER content_removed AFTER DELETE ON content WHEN old.is_stored BEGIN
 END;
 """
 
-# What walks find. `file.told` says how much its record tells (see `objects.Told`). A chat was read up to the
-# change that `walked_at` names; `pending` holds the chats and projects of a scope that are still to be
-# read, where in them to go on, and at which change of a chat reading began. Names in views are
-# settled when a row is made and never change.
+# What walks find. `file.told` says how much a file's record tells (`objects.Told`), as `file.state` says
+# whether it is shown (`objects.State`). A chat was read up to the change that `walked_at` names; `pending`
+# holds the chats and projects of a scope that are still to be read, where in them to go on, and at which
+# change of a chat reading began. Names in views are settled when a row is made and never change.
 _SCHEMA_2 = """
 ALTER TABLE file ADD COLUMN told INTEGER NOT NULL DEFAULT 0;
 UPDATE file SET told = 3 WHERE record IS NOT NULL;
@@ -167,20 +167,6 @@ def connect_reading(path: Path) -> sqlite3.Connection:
         connect(path).close()
         connection = _open_reading(path)
     return connection
-
-
-def shown_files(table: str, *, shows_kept: bool) -> str:
-    """Return the condition for files that are shown, on the rows of table `file` under some name.
-
-    With `shows_kept`, also those that are gone from the service but kept in the case: without the service
-    there is nobody to ask.
-    """
-    if not shows_kept:
-        return f"{table}.state = 1"
-    return (
-        f"({table}.state = 1 OR {table}.state = 2 AND EXISTS (SELECT 1 FROM content kept WHERE"  # noqa: S608
-        f" kept.claude_file_id = {table}.claude_file_id AND kept.is_stored AND kept.verified = 'yes'))"
-    )
 
 
 def _open_reading(path: Path) -> sqlite3.Connection:

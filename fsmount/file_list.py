@@ -5,7 +5,6 @@ Memory stays small whatever the number of files: rows are taken from the databas
 
 import dataclasses
 import fnmatch
-import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -14,12 +13,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from fsmount.database import connect, reported
-from fsmount.objects import State, display_name_of, mime_type_of, record_of
+from fsmount.database import connect_reading, reported
+from fsmount.objects import State, Told, display_name_of, has_content, mime_type_of
 from fsmount.origins import Origin, origins_of, time_text
+from fsmount.rows import stored_record
 
 _FILES = (
-    "SELECT f.number, f.claude_file_id, f.content_name, f.state, f.mtime_ns, f.record,"
+    "SELECT f.number, f.claude_file_id, f.content_name, f.state, f.mtime_ns, f.told, f.record,"
     " c.size_bytes, c.md5, c.sha256, c.verified, c.is_stored"
     " FROM file f LEFT JOIN content c ON c.claude_file_id = f.claude_file_id WHERE f.state <> 0"
 )
@@ -90,20 +90,22 @@ def iter_items(path: Path, wanted: Filter) -> Iterator[Item]:
     query = _FILES
     query += _OF_USER if wanted.user else ""
     query += _OF_CHAT if wanted.chat else ""
-    with closing(connect(path)) as db, reported(path):
+    with closing(connect_reading(path)) as db, reported(path):
         named = {"user": wanted.user, "chat": wanted.chat}
         for row in db.execute(f"{query} ORDER BY f.number", named):
-            item = _item(db, row)
+            item = _item(db, path, row)
             if wanted.admits(item):
                 yield item
 
 
-def _item(db: sqlite3.Connection, row: tuple) -> Item:  # type: ignore[type-arg]  # a row of _FILES
-    number, key, name, state, mtime_ns, text, size_bytes, md5, sha256, verified, is_stored = row
-    record = record_of(key, json.loads(text)) if text else None
+def _item(db: sqlite3.Connection, path: Path, row: tuple) -> Item:  # type: ignore[type-arg]  # a row of _FILES
+    number, key, name, state, mtime_ns, told, text, *content = row
+    size_bytes, md5, sha256, verified, is_stored = content
+    record = stored_record(path, key, text)
+    is_named = name and (told < Told.ENTRY or (record is not None and has_content(record)))
     return Item(
         claude_file_id=key,
-        name=os.fsdecode(name) if name else None,
+        name=os.fsdecode(name) if is_named else None,
         filename=display_name_of(record) if record else None,
         mime_type=mime_type_of(record) if record else None,
         size_bytes=record.size_bytes if record and size_bytes is None else size_bytes,

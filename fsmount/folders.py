@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
-from fsmount.database import connect, reported, shown_files
+from fsmount.database import connect, reported
 from fsmount.names import told_apart
+from fsmount.rows import has_content, shown_files
 
 Group = Literal["person", "project"]
 
@@ -39,10 +40,7 @@ _HOLDERS: dict[Group, str] = {
 }
 _CHATS = f"SELECT number, view_name, created_at FROM chat c WHERE {_CHAT_IS_SHOWN} AND"  # noqa: S608
 # A link leads to the content, or where there is none, or nobody knows yet, to the directory.
-_FILE = (
-    "f.number, f.claude_file_id, f.content_name, $SHOWN, f.told >= 2 AND"
-    " (json_extract(f.record, '$.mime_type') IS NOT NULL OR f.claude_file_id GLOB 'claude_artifact_*')"
-)
+_FILE = f"f.number, f.claude_file_id, f.content_name, $SHOWN, {has_content('f')}"
 # In the order of time: what comes later never takes the plain name from what was there before.
 _IN_ORDER = " GROUP BY f.number ORDER BY since, f.number"
 _FILES_OF_CHAT = (
@@ -191,8 +189,8 @@ def _links(rows: list[_FileRow]) -> list[Link]:
 
 
 def _target(rows: list[_FileRow]) -> Target | None:
-    for _, claude_file_id, content_name, is_shown, has_content, at in rows:
+    for _, claude_file_id, content_name, is_shown, is_content, at in rows:
         if is_shown:
-            inside = b"/" + content_name if content_name and has_content else b""
+            inside = b"/" + content_name if content_name and is_content else b""
             return Target(claude_file_id.encode() + inside, (at or 0) * 1000)
     return None

@@ -6,25 +6,20 @@ time, so that no long look keeps the mount's own writes from being tidied away.
 
 import contextlib
 import dataclasses
-import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import client
 from fsmount.database import connect_reading, reported
-from fsmount.errors import CaseError
-from fsmount.objects import Record, Told, has_content, record_of
+from fsmount.objects import Record, Told, has_content
 from fsmount.origins import Origin, origins_of
-from fsmount.store import StoredContent, Verified
+from fsmount.rows import may_have_content, stored_record
+from fsmount.store import CONTENT_COLUMNS, StoredContent, stored_content
 
 _PAGE_ROWS = 500
 
-_CONTENT = (
-    "c.claude_file_id, c.size_bytes, c.md5, c.sha256, c.verified, c.how, c.request_id, c.acquired_at,"
-    " c.is_stored"
-)
+_CONTENT = ", ".join(f"c.{column}" for column in CONTENT_COLUMNS)
 _FILE = (
     f"SELECT f.number, f.claude_file_id, f.mtime_ns, f.content_name, f.told, f.record, {_CONTENT}"  # noqa: S608
     " FROM file AS f LEFT JOIN content AS c ON c.claude_file_id = f.claude_file_id"
@@ -36,11 +31,10 @@ _STORED = (
     " WHERE c.claude_file_id > ? AND c.is_stored = 1 ORDER BY c.claude_file_id LIMIT ?"
 )
 _STORED_ONE = f"SELECT {_CONTENT} FROM content AS c WHERE c.claude_file_id = ?"  # noqa: S608
-_HAS_CONTENT = "(f.told < 2 OR f.content_name IS NOT NULL)"
 _COUNTS = (
     "SELECT count(*), sum(f.told < 2), sum(c.is_stored = 1 AND c.verified = 'yes'),"  # noqa: S608
     " sum(c.is_stored = 1 AND c.verified <> 'yes'),"
-    f" sum({_HAS_CONTENT} AND coalesce(c.is_stored, 0) = 0)"
+    f" sum({may_have_content('f')} AND coalesce(c.is_stored, 0) = 0)"
     " FROM file AS f LEFT JOIN content AS c ON c.claude_file_id = f.claude_file_id WHERE f.state = 1"
 )
 
@@ -129,13 +123,13 @@ class Inventory:
         """Yield what is known of every file whose bytes are stored, shown or not, in the order of ids."""
         after = ""
         while rows := self._rows(_STORED, after, _PAGE_ROWS):
-            yield from map(_stored_content, rows)
+            yield from map(stored_content, rows)
             after = rows[-1][0]
 
     def find_content(self, claude_file_id: str) -> StoredContent | None:
         """Return what is known of one file's bytes, stored or not."""
         rows = self._rows(_STORED_ONE, claude_file_id)
-        return _stored_content(rows[0]) if rows else None
+        return stored_content(rows[0]) if rows else None
 
     def origins(self, number: int) -> tuple[Origin, ...]:
         """Return where file `number` was named."""
@@ -148,37 +142,12 @@ class Inventory:
 
     def _item(self, row: Sequence[Any]) -> Item:
         number, claude_file_id, mtime_ns, content_name, told, text, *content = row
-        record = self._record(claude_file_id, text) if told >= Told.ENTRY else None
+        record = stored_record(self._path, claude_file_id, text) if told >= Told.ENTRY else None
         return Item(
             number,
             claude_file_id,
             mtime_ns,
             content_name if record and has_content(record) else None,
             record,
-            None if content[0] is None else _stored_content(content),
+            None if content[0] is None else stored_content(content),
         )
-
-    def _record(self, claude_file_id: str, text: str | None) -> Record | None:
-        try:
-            return record_of(claude_file_id, json.loads(text)) if text else None
-        except (ValueError, client.InvalidResponseError) as error:
-            raise CaseError(
-                f"the catalog {self._path} holds a damaged record of {claude_file_id}: {error};"
-                " restore the catalog from a copy"
-            ) from error
-
-
-def _stored_content(row: Sequence[Any]) -> StoredContent:
-    claude_file_id, size_bytes, md5, sha256, verified, how, request_id, acquired_at, stored = row
-    state: Verified = verified
-    return StoredContent(
-        claude_file_id,
-        size_bytes,
-        md5,
-        sha256,
-        state,
-        how,
-        request_id,
-        acquired_at,
-        is_stored=bool(stored),
-    )

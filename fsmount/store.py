@@ -25,10 +25,6 @@ from fsmount.recent import Recent
 
 Verified = Literal["yes", "no", "mismatch"]
 
-_FIND = (
-    "SELECT claude_file_id, size_bytes, md5, sha256, verified, how, request_id, acquired_at, is_stored"
-    " FROM content WHERE claude_file_id = ?"
-)
 # Not INSERT OR REPLACE: that would pass by the triggers that keep the tally.
 _ADOPT = (
     "INSERT INTO content (claude_file_id, size_bytes, md5, sha256, verified, how, request_id,"
@@ -59,6 +55,10 @@ class StoredContent:
     request_id: str | None
     acquired_at: str | None
     is_stored: bool
+
+
+CONTENT_COLUMNS = tuple(field.name for field in dataclasses.fields(StoredContent))
+_FIND = f"SELECT {', '.join(CONTENT_COLUMNS)} FROM content WHERE claude_file_id = ?"  # noqa: S608
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class ContentStore:
     def _look_up(self, claude_file_id: str) -> StoredContent | None:
         with reported(self._path):
             row = self._reader.execute(_FIND, (claude_file_id,)).fetchone()
-        return _stored_content(row) if row else None
+        return stored_content(row) if row else None
 
     @property
     def total_bytes(self) -> int:
@@ -328,7 +328,8 @@ class ContentStore:
         )
 
 
-def _stored_content(row: Sequence[Any]) -> StoredContent:
+def stored_content(row: Sequence[Any]) -> StoredContent:
+    """Make a record of the values of `CONTENT_COLUMNS`."""
     key, size_bytes, md5, sha256, verified, how, request_id, acquired_at, is_stored = row
     known = (key, size_bytes, md5, sha256, verified, how, request_id, acquired_at)
     return StoredContent(*known, is_stored=bool(is_stored))
