@@ -78,9 +78,8 @@ def _place_part(
     length = _content_length(request, headers)
     if length is not None and length != stop - start:
         raise refusal(request, headers, f"Content-Length {length} does not fit {announced}")
-    is_whole = (
-        start == 0 and stop == total
-    )  # of a part it might be the part's digest or the whole's
+    # Of a part, it might be the digest of the part or of the whole.
+    is_whole = start == 0 and stop == total
     digest = content_md5(headers) if is_whole else None
     return Placement(start, stop, honoured_range=True, total=total, content_md5=digest)
 

@@ -76,7 +76,8 @@ class AsyncSender(_Sending):
         for pool in _pools(self._http, httpcore.AsyncConnectionPool):
             pool._network_backend = WideAsyncBackend(pool._network_backend)  # noqa: SLF001 - see `_pools`
         # Through the proxy that the environment names for this address; nothing public says which it is.
-        self._transport = self._http._transport_for_url(httpx.URL(self._base_url))  # noqa: SLF001
+        url = httpx.URL(self._base_url)
+        self._transport = self._http._transport_for_url(url)  # noqa: SLF001 - see above
 
     async def send(self, request: Request) -> httpx.Response:
         """Return the head of the answer, whatever it says; the caller closes it.
@@ -113,7 +114,8 @@ class Sender(_Sending):
         for pool in _pools(self._http, httpcore.ConnectionPool):
             pool._network_backend = WideBackend(pool._network_backend)  # noqa: SLF001 - see `_pools`
         # Through the proxy that the environment names for this address; nothing public says which it is.
-        self._transport = self._http._transport_for_url(httpx.URL(self._base_url))  # noqa: SLF001
+        url = httpx.URL(self._base_url)
+        self._transport = self._http._transport_for_url(url)  # noqa: SLF001 - see above
 
     def send(self, request: Request) -> httpx.Response:
         """Return the head of the answer; see `AsyncSender.send`."""
@@ -130,7 +132,7 @@ def _pools(http: httpx.AsyncClient | httpx.Client, kind: type[Pool]) -> Iterator
     httpx has no setting for the network below it, nor has httpcore for the size of its reads. Where httpx is
     built otherwise there is none, and reads stay as they are.
     """
-    for made in (http._transport, *http._mounts.values()):  # noqa: SLF001
+    for made in (http._transport, *http._mounts.values()):  # noqa: SLF001 - see above
         pool = getattr(made, "_pool", None)
         if isinstance(pool, kind) and hasattr(pool, "_network_backend"):
             yield pool

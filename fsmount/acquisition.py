@@ -4,8 +4,8 @@ Nobody waits at a keyboard for a single file here, so a service that is slow, bu
 waited for, in the background of the budget. What will not get better by waiting ends all fetching: with a
 refused key or a full disk, every further request would be wasted.
 
-It works beside a mount: it has a spool directory of its own, and what it fetched beyond the bound of the
-case goes again as soon as it has been used.
+It works beside a mount: it has a spool directory of its own, and what it fetched beyond the case's bound is
+removed again once used.
 """
 
 import contextlib
@@ -41,7 +41,6 @@ T = TypeVar("T")
 _SILENCE_S = 30.0  # a stream that brings nothing for so long is broken
 _SPOOL_PREFIX = "export-spool-"
 _ADOPTION_S = 60.0
-_ADOPTION_POLL_S = 0.05
 _FAILURES_IN_A_ROW = 3  # of the service's own, on different files: then it is not the files
 
 # What may be over in a moment: no way to the service, or a service that says it is busy or broken.
@@ -178,9 +177,8 @@ class Acquisition:
         Files are taken in a few times a second; four at a time are still more than the budget allows.
         """
         with trio.move_on_after(_ADOPTION_S):
-            while not body.is_adopted:  # noqa: ASYNC110 - a flag; an event would be one for each file ever read
-                await trio.sleep(_ADOPTION_POLL_S)
-            return
+            if await body.wait_settled():
+                return
         raise self._stop("what was fetched can't be taken into the case; look at its disk")
 
     async def _open(self, item: Item) -> OpenContent:

@@ -110,11 +110,11 @@ class Adoption:
     async def _adopt_finished(self) -> None:
         async with self._adopting:
             batch, self._finished = self._finished, []
+            is_adopted = False
             try:
                 spools = [_finished_spool(body) for body in batch]
                 rows = await self._disk.run(lambda: self._store.adopt(spools)) if batch else []
-                for body in batch:
-                    body.is_adopted = True
+                is_adopted = True
                 self._note_acquired(rows)
             except trio.Cancelled:  # before a thread was free: the end of the mount tries again
                 self._finished = batch + self._finished
@@ -122,7 +122,7 @@ class Adoption:
                 raise
             finally:
                 for body in batch:
-                    body.is_given_up = not body.is_adopted
+                    body.settle(is_adopted=is_adopted)
                     if not body.opens:
                         self._on_settled(body)
             await self._evict()

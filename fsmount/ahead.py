@@ -1,6 +1,6 @@
 """Read-ahead across files: what a walk will open next is fetched while it reads what is there.
 
-`foresight` says which files, `content` fetches them, behind everybody who waits for a file of his own. What
+`foresight` says which files, `content` fetches them, behind everybody who waits for a file. What
 is fetched goes into the case like anything else, so nothing is fetched twice; what nobody opened is counted.
 """
 
@@ -70,7 +70,7 @@ class Ahead:
     def _is_worth_it(self, entry: Entry) -> bool:
         size_bytes = entry.record.size_bytes if entry.record else None
         is_small = size_bytes is not None and 0 < size_bytes <= _SMALL_BYTES
-        key = entry.claude_file_id  # what a reader has open is not ahead of him
+        key = entry.claude_file_id  # what a reader has open is not ahead of it
         return is_small and not (self._contents.is_stored(key) or self._contents.is_open(key))
 
     async def _fetch(self, entry: Entry) -> None:

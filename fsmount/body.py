@@ -50,7 +50,7 @@ class OpenContent:
         return await self.body.read(self, offset, size)
 
     def close(self) -> None:
-        """Release what this open file holds; waiting reads of it are none by now."""
+        """Release what this open file holds; no read of it is waiting any more."""
         self.body.close(self)
 
 
@@ -98,6 +98,7 @@ class Body:
         self.is_adopted = False
         self.is_given_up = False  # whole, but the case can't take it
         self.is_ahead = False  # whether it is only wanted in case somebody opens it
+        self._settled: trio.Event | None = None  # made for who waits: files are many, and those few
         self._owner = owner
         self._policy = policy
         self._disk = disk
@@ -114,6 +115,20 @@ class Body:
     def is_on_its_way(self) -> bool:
         """Say whether it is whole and not in the case yet: it answers what is known until the store does."""
         return self.verdict is not None and not (self.is_adopted or self.is_given_up)
+
+    async def wait_settled(self) -> bool:
+        """Wait until the case has taken the whole body, or can't; say which."""
+        while not (self.is_adopted or self.is_given_up):
+            if self._settled is None:
+                self._settled = trio.Event()
+            await self._settled.wait()
+        return self.is_adopted
+
+    def settle(self, *, is_adopted: bool) -> None:
+        """Note whether the case has taken it."""
+        self.is_adopted, self.is_given_up = is_adopted, not is_adopted
+        if self._settled is not None:
+            self._settled.set()
 
     @property
     def sha256(self) -> str | None:
@@ -294,7 +309,7 @@ class Body:
             self._owner.note_finished(self)
             return
         log.error("%s: not taken into the case: %s", self.claude_file_id, failure)
-        self.is_given_up = True
+        self.settle(is_adopted=False)
         if not self.opens:
             self._owner.note_closed(self)
 

@@ -24,13 +24,14 @@ from fsmount.errors import (
     NotEmptyError,
     ReadOnlyError,
     errno_for,
+    is_expected,
 )
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_LOOK_S = 0.25  # how often callers of waiting operations are looked at; a killed one is gone twice as late
+_LOOK_S = 0.25  # how often waiting callers are looked at; a killed one is released after two looks
 # What programs cause all day without anything being wrong.
 _EXPECTED = (
     AbsentError,
@@ -137,7 +138,7 @@ def log_failure(what: str, error: Exception) -> None:
     """Write the one line of a failed operation, as loud as it deserves."""
     if isinstance(error, _EXPECTED):
         log.debug("%s: %s", what, error)
-    elif isinstance(error, FsmountError | client.ComplianceError | OSError):
+    elif is_expected(error):
         log.warning("%s: %s", what, error)
     else:
         log.error("%s: unexpected %s, please report it", what, type(error).__name__, exc_info=error)

@@ -138,9 +138,8 @@ class Views:
                 return lambda start: self._chats(node, start)
         if node.kind not in _LINK:
             raise NotADirectoryHereError("a link of the views is not a directory")
-        links = list(
-            enumerate(self._links(node), start=1)
-        )  # as they are now, for the whole listing
+        # As they are now, for the whole listing.
+        links = list(enumerate(self._links(node), start=1))
 
         def behind(start: int) -> Iterator[DirEntry]:
             for position, link in links[start:]:

@@ -93,10 +93,10 @@ class Case:
         """
         return self._lock(self._lock_path, purpose, "is in use", "unmount it there first")
 
-    def lock_for_collecting(self, purpose: str) -> "CaseLock":
+    def lock_for_collecting(self) -> "CaseLock":
         """Hold the case for one walk, which may go on beside a mount; errors likewise."""
         path = self._collecting_path
-        return self._lock(path, purpose, "is being collected", "wait for that to end")
+        return self._lock(path, "collecting", "is being collected", "wait for that to end")
 
     def _lock(self, path: Path, purpose: str, state: str, remedy: str) -> "CaseLock":
         with self._reported():

@@ -110,9 +110,8 @@ class Collector:
         self._workers = trio.CancelScope()
         self._failure: Exception | None = None
         self._successes = 0
-        self._failures: dict[
-            client.Listing, tuple[int, int]
-        ] = {}  # tries, and successes at the first
+        # By listing: tries, and how many successes there were at the first.
+        self._failures: dict[client.Listing, tuple[int, int]] = {}
         self._outage_since: float | None = None
         self._pause_s = _FIRST_PAUSE_S
 

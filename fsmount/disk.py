@@ -12,7 +12,7 @@ T = TypeVar("T")
 _WORKER_THREADS = 8  # writing and hashing; more do not help two to four cores
 
 
-class Room:
+class PendingBytes:
     """How many bytes have come and wait for the disk, in all streams together."""
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Disk:
     """The threads that wait for the disk, and the memory for what is read from and written to it."""
 
     def __init__(self) -> None:
-        self.room = Room()
+        self.pending = PendingBytes()
         self._threads = trio.CapacityLimiter(_WORKER_THREADS)
         self._buffers = Buffers()
 

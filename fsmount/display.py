@@ -113,7 +113,7 @@ class _Bar:
 
 
 class _Lines:
-    """Progress as lines, for logs; a new reason to wait is told at once."""
+    """Progress as lines, for logs; the beginning of a wait is told at once."""
 
     def __init__(self, what: str, files: int) -> None:
         self._what = what

@@ -4,7 +4,7 @@ A `Download` is one attempt to get one body. It ends exactly once: in a verdict 
 because wrong bytes came, and tells its owner. Trouble with the service only pauses it: for some seconds
 every reader gets the same error without a request, then the next reader goes on from what is here.
 Which stream is needed next, and how far one may run ahead, is decided
-in `readahead`; this room opens streams, writes what they bring, and wakes who waits.
+in `readahead`; this module opens streams, writes what they bring, and wakes who waits.
 
 Rules that correctness leans on:
 
@@ -44,8 +44,6 @@ from fsmount.transfer import Transfer
 from fsmount.waiting import Waiters
 
 log = logging.getLogger(__name__)
-
-_POLL_S = 0.01
 
 
 class Download:
@@ -123,20 +121,20 @@ class Download:
 
         Errors: the failure of this attempt.
         """
+        parts: list[Data] = []
         while (data := self.read_nowait(pattern, offset, size)) is None:
             if self._may_serve(offset, size):
-                end = self._end_of(offset, size)
-                written_end = self._written_end(offset, end)
-                written = await self._read_from_disk(offset, written_end)
-                rest = await self.read(pattern, written_end, end - written_end)
-                return b"".join((written, rest)) if rest else written
-            await self._wait(self._want(pattern, offset, size), (offset, size))
-        return data
+                written_end = self._written_end(offset, self._end_of(offset, size))
+                parts.append(await self._read_from_disk(offset, written_end))
+                offset, size = written_end, size - (written_end - offset)
+            else:
+                await self._wait(self._want(pattern, offset, size), (offset, size))
+        return b"".join((*parts, data)) if parts else data
 
     async def _read_from_disk(self, offset: int, end: int) -> Data:
         data = await self._intake.read(offset, end - offset)
         if len(data) != end - offset:
-            self._raise_failure()  # it was thrown away meanwhile
+            self._resume_or_raise()  # it was thrown away meanwhile
             raise lost_bytes(self.expected.claude_file_id, offset + len(data))
         return data
 
@@ -147,7 +145,7 @@ class Download:
         """
         while not (self.has_ended and self.verdict):
             await self._wait(Want(0, self._total, None), None)
-        self._raise_failure()
+        self._resume_or_raise()
         return self.verdict
 
     @property
@@ -168,8 +166,6 @@ class Download:
 
         Errors: OSError.
         """
-        while self._intake.is_hashing:  # noqa: ASYNC110 - once, at the end of a mount
-            await trio.sleep(_POLL_S)
         await self._intake.hash_rest()
         self._after_hashing(None)
 
@@ -179,7 +175,8 @@ class Download:
 
     # -- waiting and planning --------------------------------------------------------------------
 
-    def _raise_failure(self) -> None:
+    def _resume_or_raise(self) -> None:
+        """Raise the failure; a pause that is over is none any more, and the next stream may start."""
         if self.failure is None:
             return
         if not self.has_ended and trio.current_time() >= self._paused_until:
@@ -188,7 +185,7 @@ class Download:
         raise self.failure.with_traceback(None)
 
     def _may_serve(self, offset: int, size: int) -> bool:
-        self._raise_failure()
+        self._resume_or_raise()
         if self.verdict:
             return True
         return self._is_here(offset, size)
@@ -211,11 +208,11 @@ class Download:
         return next((arrivals for arrivals in every if arrivals.covers(start, end)), None)
 
     def _written_end(self, offset: int, end: int) -> int:
-        """Return where the part of [offset, end) ends that is on the disk."""
+        """Return how far [offset, end) is on the disk without a gap."""
         return min(end, self.spool.extents.first_missing(offset))
 
     def _end_of(self, offset: int, size: int) -> int:
-        """Return where bytes that were asked for end: at the latest with the file."""
+        """Return the end of a read, cut to the end of the file."""
         return max(offset, min(offset + size, self.size_bytes or 0))
 
     def _want(self, pattern: Pattern, offset: int, size: int) -> Want:
@@ -226,18 +223,18 @@ class Download:
 
     async def _wait(self, want: Want, span: tuple[int, int] | None) -> None:
         """Wait for bytes of a span (offset, size), or with None for the verdict; or for other news."""
-        self._raise_failure()
+        self._resume_or_raise()
         with self._waiters.joined(want, span) as woken:
             self._replan()
             await woken.wait()
 
     @property
-    def _is_hashing_the_rest(self) -> bool:
+    def _is_complete(self) -> bool:
         return self._total is not None and self.spool.extents.covers(0, self._total)
 
     def _replan(self) -> None:
         """Open the streams that are wanted and not on their way; no await, so none is opened twice."""
-        if self.has_ended or self._is_hashing_the_rest or self.failure:
+        if self.has_ended or self._is_complete or self.failure:
             return
         self._is_crowded = False
         for want in self._waiters.wants:
@@ -384,9 +381,7 @@ class Download:
     # -- the end ---------------------------------------------------------------------------------
 
     def _judge_if_complete(self) -> None:
-        if self.has_ended or self._total is None:
-            return
-        if not self.spool.extents.covers(0, self._total):
+        if self.has_ended or self._total is None or not self._is_complete:
             return
         for stream in self._streams:  # what they would bring is here; each calls again at its end
             stream.scope.cancel()

@@ -1,4 +1,4 @@
-"""The service's endpoints for all families of objects, behind one face: who is asked goes by the id."""
+"""One interface to the endpoints of all families of objects; the prefix of the id decides which is asked."""
 
 from contextlib import AbstractAsyncContextManager
 

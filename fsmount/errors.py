@@ -1,7 +1,7 @@
 """What can go wrong in the file system, and the only table from exception to errno.
 
 Every message is one line for a person: what happened, to which file, what to do. The classes say what
-kind of trouble it is; nobody else in the project writes an errno.
+kind of trouble it is; nothing else decides which errno the kernel is told.
 """
 
 import errno
@@ -122,6 +122,11 @@ ERRNO_OF: dict[type[BaseException], int] = {
 def errno_for(error: BaseException) -> int:
     """Return the errno of the nearest listed class; EIO for anything else."""
     return next((ERRNO_OF[kind] for kind in type(error).__mro__ if kind in ERRNO_OF), errno.EIO)
+
+
+def is_expected(error: BaseException) -> bool:
+    """Say whether an error's own words are for a person; any other is a bug to be reported."""
+    return isinstance(error, FsmountError | client.ComplianceError | OSError)
 
 
 def first_of(error: BaseException) -> BaseException:

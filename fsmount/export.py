@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import trio
 
@@ -24,7 +24,8 @@ from fsmount.acquisition import (
 )
 from fsmount.case import Case
 from fsmount.custody import CustodyLog, actor
-from fsmount.errors import ExportError, UsageError
+from fsmount.display import Progress
+from fsmount.errors import ExportError, UsageError, first_of
 from fsmount.inventory import Inventory, Item
 from fsmount.ledger import Exported
 from fsmount.manifests import Written, payload_name
@@ -40,18 +41,6 @@ T = TypeVar("T")
 _WORKERS = 4  # files at a time; more would wait for the same budget and the same disk
 _MISSING = f"{TAGS}/missing.jsonl"
 _PROVENANCE = "provenance.json"
-
-
-class Progress(Protocol):
-    """Who is told how far it has come; see `display.Progress`."""
-
-    def advance(self, size_bytes: int) -> None:
-        """Note that one more file is done."""
-        ...
-
-    def waits(self, reason: str) -> None:
-        """Say what is being waited for; nothing with an empty reason."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -108,7 +97,7 @@ def export(
             trio.run(run.copy_all, access, journal, cache_bytes)
             outcome = _finish(run, target, form)
         except BaseException as group:
-            error = _first(group)
+            error = first_of(group)
             why = str(error) or type(error).__name__
             told = {**actor(), "directory": str(directory), "why": why}
             journal.append("export_interrupted", told)
@@ -351,10 +340,3 @@ def _disk_errors_of(directory: Path) -> Iterator[None]:
             f"can't export to {directory}: {error.strerror or error}; mend that and run the same command"
             " again: it goes on where it stopped"
         ) from error
-
-
-def _first(error: BaseException) -> BaseException:
-    """Return the one error behind the groups that nurseries make of it."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

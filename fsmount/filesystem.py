@@ -227,10 +227,12 @@ class Filesystem:
         if await self._removal.unlink(number, name, caller):
             self.counters.deleted += 1
 
-    async def rmdir(self, parent: Inode, name: bytes, caller: Caller) -> None:
+    async def rmdir(self, parent: Inode, name: bytes) -> None:
         """Remove the empty directory that a deleted file left behind."""
-        del caller
-        self._removal.rmdir(name if parent == ROOT else b"")
+        if parent != ROOT:
+            self._removal.require_allowed()
+            raise RefusedError("only directories of deleted files can be removed")
+        self._removal.rmdir(name)
 
     async def forget(self, claude_file_id: str) -> None:
         """Take a file that is known to be deleted out of the tree, with its stored bytes."""

@@ -9,12 +9,12 @@ from collections import deque
 
 import trio
 
-from fsmount.disk import Room
+from fsmount.disk import PendingBytes
 from fsmount.readahead import Flow, Request
 
 # The memory of streams: each may have the least, and more, up to the most, while there is enough for all.
 _LEAST_BYTES, _MOST_BYTES, _MOST_IN_ALL_BYTES = 1 << 20, 4 << 20, 32 << 20
-_BATCH_BYTES = 1 << 20  # so soon is told what has been written
+_BATCH_BYTES = 1 << 20  # small, so that progress is told often
 
 
 class Arrivals:
@@ -26,9 +26,9 @@ class Arrivals:
     All belongs to the event loop but `next_batch`, which the writing thread calls.
     """
 
-    def __init__(self, start: int, room: Room) -> None:
+    def __init__(self, start: int, pending: PendingBytes) -> None:
         self.start = self.end = start
-        self._room = room
+        self._pending = pending
         self.error: Exception | None = None
         self._pieces: deque[bytes] = deque()  # for readers, until they are written
         self._unwritten: deque[bytes] = deque()  # the same, for the writer, until it takes them
@@ -55,7 +55,7 @@ class Arrivals:
         """Add one piece, waiting while there are too many; False when the writer has failed."""
         while self._is_full() and self.error is None:
             await self._changed.park()
-        self._room.taken_bytes += len(piece)
+        self._pending.taken_bytes += len(piece)
         self._pieces.append(piece)
         self._unwritten.append(piece)
         self.end += len(piece)
@@ -66,7 +66,7 @@ class Arrivals:
         own_bytes = self.end - self.start
         if own_bytes < _LEAST_BYTES:
             return False
-        return own_bytes >= _MOST_BYTES or self._room.taken_bytes >= _MOST_IN_ALL_BYTES
+        return own_bytes >= _MOST_BYTES or self._pending.taken_bytes >= _MOST_IN_ALL_BYTES
 
     async def wait(self) -> bool:
         """Wait until there is something to write; False when there will be nothing any more."""
@@ -89,7 +89,7 @@ class Arrivals:
         while self.start < end:
             size = len(self._pieces.popleft())
             self.start += size
-            self._room.taken_bytes -= size
+            self._pending.taken_bytes -= size
         self._changed.unpark_all()
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class Arrivals:
 
     def leave(self) -> None:
         """Give the memory back that unwritten pieces take, at the end of the stream."""
-        self._room.taken_bytes -= self.end - self.start
+        self._pending.taken_bytes -= self.end - self.start
         self.start = self.end
         self._pieces.clear()
         self._unwritten.clear()
@@ -116,7 +116,7 @@ class Stream:
     def __init__(self, request: Request) -> None:
         self.request = request
         self.flow = Flow(pos=None, stop=request.end)
-        self.arrivals = Arrivals(request.start, Room())
+        self.arrivals = Arrivals(request.start, PendingBytes())
         self.scope = trio.CancelScope()
         self.received = request.start
         self.has_begun = False
@@ -138,9 +138,9 @@ class Stream:
         self.flow.pos = end
         self.arrivals.drop_written(end)
 
-    def begin_queue(self, room: Room) -> None:
+    def begin_queue(self, pending: PendingBytes) -> None:
         """Begin to keep what comes until it is written."""
-        self.arrivals = Arrivals(self.position, room)
+        self.arrivals = Arrivals(self.position, pending)
         self.has_writer = True
 
     def reopen(self) -> None:

@@ -59,7 +59,7 @@ def run(settings: CollectSettings) -> int:
     """
     os.umask(0o077)  # whatever is written belongs to the case
     case = Case.open(case_path(settings.case, os.environ))
-    with case.lock_for_collecting("collecting"), closing(CustodyLog(case.custody_path)) as journal:
+    with case.lock_for_collecting(), closing(CustodyLog(case.custody_path)) as journal:
         try:
             outcome = trio.run(_collect, settings, case)
         except BaseExceptionGroup as group:

@@ -8,7 +8,6 @@ import dataclasses
 import enum
 from typing import Generic, NewType, TypeVar
 
-FileId = NewType("FileId", str)
 Inode = NewType("Inode", int)
 Handle = NewType("Handle", int)
 

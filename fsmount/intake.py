@@ -16,7 +16,7 @@ from typing import TypeVar
 import trio
 
 from fsmount.digest import RunningDigest, RunningHash
-from fsmount.disk import Disk, Room
+from fsmount.disk import Disk, PendingBytes
 from fsmount.nowait import Data
 from fsmount.spool import SMALL_BYTES, Extents, Spool
 
@@ -101,13 +101,13 @@ class Intake:
         self._writing = trio.Lock()
         self._digest = RunningDigest()
         self._running: set[RunningHash] = set()
-        self._prefix_end = 0  # as the spool has it, in one word: the hashing threads look at it too
+        self._prefix_end = 0  # `extents.prefix_end` as one number, which hashing threads may read
         self._hash_moved = trio.lowlevel.ParkingLot()
 
     @property
-    def room(self) -> Room:
-        """The memory that all streams share."""
-        return self._disk.room
+    def pending(self) -> PendingBytes:
+        """What waits for the disk, in all streams together."""
+        return self._disk.pending
 
     @property
     def is_hashing(self) -> bool:
@@ -172,6 +172,7 @@ class Intake:
     def hashes_are_free(self) -> None:
         """Note that no thread has the hashes for itself any more."""
         self._running.clear()
+        self._hash_moved.unpark_all()
 
     def note_written(self, start: int, end: int) -> None:
         """Count bytes as present, after they were written."""
@@ -216,7 +217,9 @@ class Intake:
         return self._disk.read_nowait(fd, offset, size)
 
     async def hash_rest(self) -> None:
-        """Bring the hashes to their end, once no other is at work on them; it can be cancelled."""
+        """Bring the hashes to their end, after whatever is at work on them; it can be cancelled."""
+        while self._running:
+            await self._hash_moved.park()
         end = self.spool.extents.prefix_end
         for running in self._hashes:
             while running.position < end:

@@ -5,6 +5,7 @@ here: a half-written line at the end is dropped, and of several lines about one 
 """
 
 import dataclasses
+import errno
 import fcntl
 import json
 import os
@@ -125,7 +126,7 @@ class Ledger:
         at = os.lseek(self._fd, 0, os.SEEK_END)
         if os.write(self._fd, line) != len(line):
             os.ftruncate(self._fd, at)
-            raise OSError(28, "No space left on device", str(self.path))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         return at
 
     def _at(self, place: int) -> Exported:

@@ -1,7 +1,7 @@
 """The manual pages, from what --help shows: `python -m fsmount.manual DIRECTORY` writes them.
 
 The command line library hands what it is about to show to a formatter; here that is one that keeps it. Only
-what --help has no place for is written down in this room.
+what --help has no place for is written down in this module.
 """
 # ruff: noqa: ARG002 - a formatter is told what to print on, and this one prints nothing
 

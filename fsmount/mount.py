@@ -17,7 +17,6 @@ from pathlib import Path
 
 import trio
 
-import client
 from fsmount import connection
 from fsmount.assembly import Built, open_filesystem
 from fsmount.attach import Attachment, source_of
@@ -25,7 +24,7 @@ from fsmount.background import Readiness, fork_to_background
 from fsmount.boundary import Boundary
 from fsmount.case import Case, CaseLock, case_path
 from fsmount.config import MountSettings, read_ids
-from fsmount.errors import CaseLockedError, FsmountError, first_of
+from fsmount.errors import CaseLockedError, first_of, is_expected
 from fsmount.kernel_types import Owner
 from fsmount.mountpoint import FS_TYPE, check_outside, look, mounts, prepare, resolve
 from fsmount.notify import ServiceManager
@@ -276,7 +275,7 @@ def _ids_of(settings: MountSettings) -> list[str]:
 def _leave_mountpoint(mountpoint: Path) -> None:
     """Make sure that nothing in this process looks below the mountpoint: it would wait for itself.
 
-    Who mounts over the directory he stands in has it as working directory and, with `python -m`, as the
+    Whoever mounts over the current directory has it as working directory and, with `python -m`, as the
     first place that modules are imported from.
     """
     sys.path[:] = [
@@ -302,6 +301,5 @@ async def _correct_kernel(built: Built) -> None:
 
 def _line_of(error: BaseException) -> str:
     """Return an error as one line, for a person who sees no log."""
-    is_known = isinstance(error, FsmountError | client.ComplianceError | OSError)
-    kind = "" if is_known else f"unexpected {type(error).__name__}, please report it: "
+    kind = "" if is_expected(error) else f"unexpected {type(error).__name__}, please report it: "
     return kind + " ".join(str(error).split())

@@ -40,9 +40,7 @@ class ServiceManager:
         address = environ.pop(_SOCKET, "")
         period_us = environ.pop(_WATCHDOG_USEC, "")
         pid = environ.pop(_WATCHDOG_PID, "")
-        if not address.startswith(
-            ("/", "@")
-        ):  # other families than AF_UNIX are for virtual machines
+        if not address.startswith(("/", "@")):  # not of AF_UNIX: those are for virtual machines
             return cls()
         is_watched = period_us.isdecimal() and int(period_us) > 0 and pid in {"", str(os.getpid())}
         return cls(address, int(period_us) / 1e6 if is_watched else None)

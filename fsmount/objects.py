@@ -13,9 +13,8 @@ from fsmount.names import content_name, extension_of
 
 Record = client.File | client.GeneratedFile | client.Artifact
 
-_CODE = (
-    "application/vnd.ant.code"  # its language is not told, but often its title ends in an extension
-)
+# Its language is not told, but often its title ends in an extension.
+_CODE = "application/vnd.ant.code"
 _EXTENSION_AT_END = re.compile(r"\.[A-Za-z0-9]{1,8}\Z")
 
 

@@ -64,9 +64,8 @@ class Operations(pyfuse3.Operations):
 
     _fs: Filesystem
     _boundary: Boundary
-    began: (
-        trio.Event
-    )  # the kernel's first message is being answered: it is by the time this is waited for
+    # Set when the kernel's first message arrives; by the time a waiter runs, it has been answered.
+    began: trio.Event
 
     def __init__(self, owner: Owner) -> None:
         super().__init__()
@@ -223,7 +222,7 @@ class Operations(pyfuse3.Operations):
             lambda: f"rmdir of {self._named(parent_inode, name)}",
             ctx,
             _never_now,
-            lambda: self._fs.rmdir(Inode(parent_inode), bytes(name), _caller(ctx)),
+            lambda: self._fs.rmdir(Inode(parent_inode), bytes(name)),
             _nothing,
         )
 

@@ -8,9 +8,8 @@ from fsmount.collect import Collector, Pages
 from fsmount.collection import Collection, Wanted
 from fsmount.errors import CollectError, UsageError
 
-_EVERYBODY = Wanted(
-    chats=("members of organizations",)
-)  # a wish of its own, whose chats are never read
+# A wish of its own, whose chats are never read.
+_EVERYBODY = Wanted(chats=("members of organizations",))
 
 
 async def user_ids(

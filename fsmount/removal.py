@@ -45,6 +45,7 @@ class Removal:
                 raise AbsentError("it has been deleted")
             remains.discard(name)
             return False
+        # For nobody in particular: deleting pulls no content, so no program is kept from it.
         entry = await self._entries.with_record(self._entries.get(number), None)
         _check(entry, name)
         deleter.check(number, entry.claude_file_id, caller)

@@ -1,6 +1,6 @@
 """The API as a mount uses it: one request for many askers, failures remembered, no storm on a dead host.
 
-Retries and the request budget are the client's business. This room adds what a file system needs on top:
+Retries and the request budget are the client's business. This module adds what a file system needs on top:
 several processes that ask for the same record cause one request, an id that the API does not know is not
 asked for again at once, and while the host can't be reached every request fails at once, except for one
 probe at a time.

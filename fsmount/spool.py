@@ -1,7 +1,7 @@
 """One file's bytes on local disk while they arrive: which are here, write them, read them.
 
 A spool is a sparse file plus the set of its byte ranges that have been written. It knows nothing of
-where bytes come from, of hashes or of waiting: `download` decides, this room keeps.
+where bytes come from, of hashes or of waiting: `download` decides, this module keeps.
 """
 
 import bisect

@@ -87,7 +87,7 @@ class Transfer:
             if self._intake.write_nowait(stream.position, chunk):
                 stream.flow.pos = stream.received
                 return True
-            stream.begin_queue(self._intake.room)
+            stream.begin_queue(self._intake.pending)
             nursery.start_soon(self._write_all)
         return await stream.arrivals.put(chunk)
 

@@ -80,9 +80,8 @@ def _outcomes(
 ) -> Iterator[tuple[StoredContent, Problem | None]]:
     """Yield each stored file with what is wrong with it, in order; a bounded number is under way."""
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="verify")
-    is_ending = (
-        threading.Event()
-    )  # an interrupted check must not first read a file of many GiB to its end
+    # An interrupted check must not first read a file of many GiB to its end.
+    is_ending = threading.Event()
     under_way: deque[tuple[StoredContent, Future[Problem | None]]] = deque()
     try:
         for row in inventory.stored():

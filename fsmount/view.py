@@ -52,8 +52,8 @@ class View:
         mode, nlink = model.mode, model.nlink
         make = tuple.__new__
         for number, claude_file_id, mtime_ns, has_record in page:
-            entry_timeout_s = NAME_S if has_record else UNSETTLED_S
-            fields = (directory_inode(number), mode, 0, mtime_ns, nlink, entry_timeout_s, NAME_S)
+            attr_timeout_s = NAME_S if has_record else UNSETTLED_S
+            fields = (directory_inode(number), mode, 0, mtime_ns, nlink, attr_timeout_s, NAME_S)
             yield make(DirEntry, (claude_file_id.encode(), make(Attributes, fields), number))
 
     def meta(self, entry: Entry) -> Attributes:

@@ -11,7 +11,7 @@ from fsmount.readahead import Want
 
 @dataclasses.dataclass(eq=False, slots=True)
 class _Waiter:
-    """A reader who waits, and for which bytes (offset, size) he is woken; None: for news of any kind."""
+    """A waiting reader, and the bytes (offset, size) that wake it; None: any news does."""
 
     want: Want
     span: tuple[int, int] | None
@@ -34,7 +34,7 @@ class Waiters:
 
     @contextlib.contextmanager
     def joined(self, want: Want, span: tuple[int, int] | None) -> Iterator[trio.Event]:
-        """Count one more for the time of the block; the event is set when he is to look again."""
+        """Register a waiter for the block; the event is set when the reader should look again."""
         waiter = _Waiter(want, span)
         self._waiting.append(waiter)
         try:

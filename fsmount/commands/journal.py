@@ -26,8 +26,8 @@ def log(
     check
         Prove the log's chain instead: exit 1 when a line was edited, removed or moved.
     """
-    from fsmount import custody  # noqa: PLC0415 - see above
-    from fsmount.case import Case, case_path  # noqa: PLC0415 - see above
+    from fsmount import custody  # noqa: PLC0415 - see the package
+    from fsmount.case import Case, case_path  # noqa: PLC0415 - see the package
 
     path = Case.open(case_path(case, os.environ), create=False).custody_path
     if not path.exists():

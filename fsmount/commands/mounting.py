@@ -131,7 +131,7 @@ def mount(
         umask=settings_of.parse_umask(umask),
         foreground=foreground,
     )
-    from fsmount.mount import run  # noqa: PLC0415 - see above
+    from fsmount.mount import run  # noqa: PLC0415 - see the package
 
     return run(settings)
 

@@ -173,15 +173,6 @@ class Corpus:
         }
         return self._store(record, content)
 
-    def replace_content(self, file_id: str, content: bytes | Content) -> None:
-        """Serve other bytes from now on; the record keeps saying what it said."""
-        stored = dataclasses.replace(self._listed[file_id], content=_as_content(content))
-        self.files[file_id] = self._listed[file_id] = stored
-
-    def amend_record(self, file_id: str, **fields: object) -> None:
-        """Change fields of a record; the bytes stay."""
-        self._amend(file_id, **fields)
-
     # -- being asked and changed over the API ----------------------------------------------------
 
     def chat_keys(self, order: Order) -> Sequence[tuple[datetime, str]]:

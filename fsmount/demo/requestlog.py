@@ -83,10 +83,6 @@ class RequestLog:
         """Return the body bytes of these requests."""
         return sum(entry.bytes_sent for entry in self.entries(kind))
 
-    def in_flight(self) -> int:
-        """Return how many requests are still being answered."""
-        return sum(entry.ended_at is None for entry in self.entries())
-
     def wait_for(self, count: int, kind: Kind | None = None, *, timeout_s: float = 5.0) -> None:
         """Wait until so many requests have arrived.
 

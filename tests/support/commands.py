@@ -1,4 +1,4 @@
-"""For tests of the command line: what stands for the room that a command runs, in surroundings of its own."""
+"""For tests of the command line: what stands for the module that a command runs, in its own surroundings."""
 
 import logging
 import os

@@ -24,7 +24,7 @@ Run = Callable[[MountSettings], int]
 
 
 class Mounts(Room[MountSettings]):
-    """Stands for the room that mounts."""
+    """Stands for the module that mounts."""
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ from tests.support.commands import KEY, Room, clean_surroundings
 
 
 class Walks(Room[CollectSettings]):
-    """Stands for the room that collects."""
+    """Stands for the module that collects."""
 
 
 @pytest.fixture(autouse=True)

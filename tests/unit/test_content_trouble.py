@@ -14,7 +14,7 @@ import trio
 
 from fsmount.answers import Counters
 from fsmount.digest import RunningHash
-from fsmount.disk import Room
+from fsmount.disk import PendingBytes
 from fsmount.errors import CaseError, ContentError, CustodyError
 from fsmount.flow import Arrivals
 from fsmount.inodes import Kind, inode_of
@@ -230,10 +230,10 @@ async def test_an_open_that_fails_leaves_nothing_open(tmp_path):
 
 async def test_streams_share_the_memory_for_what_waits_for_the_disk():
     """Each may have a little, and more only as long as there is enough for all."""
-    room = Room()
+    pending = PendingBytes()
     full = []
     for _ in range(40):
-        arrivals = Arrivals(0, room)
+        arrivals = Arrivals(0, pending)
         with trio.move_on_after(0.001):
             while True:
                 await arrivals.put(bytes(256 << 10))
@@ -242,7 +242,7 @@ async def test_streams_share_the_memory_for_what_waits_for_the_disk():
     full[0].drop_written(4 << 20)
     for arrivals in full[1:]:
         arrivals.leave()
-    assert 0 == room.taken_bytes
+    assert 0 == pending.taken_bytes
 
 
 async def test_a_writer_that_fails_ends_the_download_while_the_network_is_silent(

@@ -398,7 +398,7 @@ async def test_deleting_needs_permission_and_the_right_entry(tmp_path):
         with pytest.raises(RefusedError):
             await w.fs.unlink(ROOT, A.encode(), ME)
         with pytest.raises(NotEmptyError):
-            await w.fs.rmdir(ROOT, A.encode(), ME)
+            await w.fs.rmdir(ROOT, A.encode())
         assert [] == w.files.deleted
 
 
@@ -411,7 +411,7 @@ async def test_rm_r_in_steps(autojump_clock, tmp_path):
         assert ["delete_requested", "delete_outcome"] == w.journal.events
         assert [b"meta.json"] == await w.names(A)
         await w.fs.unlink(directory.inode, b"meta.json", OTHER)
-        await w.fs.rmdir(ROOT, A.encode(), OTHER)
+        await w.fs.rmdir(ROOT, A.encode())
         assert isinstance(await w.fs.lookup(ROOT, A.encode(), ME), Absent)
         handle = await w.fs.directories.opendir(ROOT, ME)
         assert [B.encode()] == [entry.name for entry in w.fs.directories.readdir(handle, 0)]

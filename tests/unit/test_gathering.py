@@ -242,7 +242,7 @@ def test_an_address_that_nobody_has_is_wrong_usage(runs):
 def test_one_run_at_a_time(runs):
     """The second one says who is at it."""
     with (
-        Case.open(runs.path).lock_for_collecting("collecting"),
+        Case.open(runs.path).lock_for_collecting(),
         pytest.raises(CaseLockedError, match=str(os.getpid())),
     ):
         runs()

@@ -104,7 +104,7 @@ class FakeFilesystem:
     async def unlink(self, parent, name, _caller):
         return self._answer("unlink", parent, name)
 
-    async def rmdir(self, parent, name, _caller):
+    async def rmdir(self, parent, name):
         return self._answer("rmdir", parent, name)
 
     def readlink(self, inode):
