@@ -13,7 +13,8 @@ from typing import Literal, Protocol
 import trio
 
 import client
-from fsmount.collection import THROUGH, Collection
+from fsmount.agenda import THROUGH
+from fsmount.collection import Collection
 from fsmount.errors import CollectError
 
 log = logging.getLogger(__name__)

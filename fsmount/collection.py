@@ -10,14 +10,14 @@ Plain code without waiting.
 
 import contextlib
 import dataclasses
-import enum
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 import client
+from fsmount.agenda import THROUGH, Agenda, Left, NamedBy, Pending
 from fsmount.database import connect, reported, storable, transaction
 from fsmount.names import is_file_id
 from fsmount.objects import State, content_name_of, record_of, told_by_entry
@@ -48,13 +48,6 @@ _SHOW_FILES_OF_CHAT = (
 )
 _WALKED = "UPDATE chat SET walked_at = updated_at WHERE number = ?"
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once: json.dumps would make one an entry
-_PENDING = (
-    "SELECT p.kind, p.number, coalesce(c.chat_id, j.project_id), p.cursor FROM pending p"
-    " LEFT JOIN chat c ON p.kind = 0 AND c.number = p.number"
-    " LEFT JOIN project j ON p.kind = 1 AND j.number = p.number"
-    " WHERE p.scope = ? AND (p.kind, p.number) > (?, ?) ORDER BY p.kind, p.number LIMIT ?"
-)
-THROUGH = ""  # stands for a cursor, of a list whose end this run has seen
 _NAMED = "named"  # stands for a list: what was named instead of being looked for
 _CACHE_KIB = 64 * 1024
 _CHECKPOINT_PAGES = 8000  # 32 MiB: a checkpoint waits for the disk
@@ -96,36 +89,6 @@ class Tally:
     unfit: list[str] = dataclasses.field(default_factory=list)
 
 
-class Place(enum.IntEnum):
-    """What files are named by."""
-
-    CHAT = 0
-    PROJECT = 1
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Pending:
-    """A chat or project that is still to be read, from behind `cursor`; ordered by `place`."""
-
-    place: tuple[Place, int]
-    listing: client.Listing
-    cursor: str | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Left:
-    """How much there is still to be read."""
-
-    chats: int = 0
-    projects: int = 0
-
-
-_LISTING_OF: dict[int, Callable[[str], client.Listing]] = {
-    Place.CHAT: lambda owner: client.Listing("messages", owner),
-    Place.PROJECT: lambda owner: client.Listing("attachments", owner),
-}
-
-
 class Collection:
     """What walks found, of one case, as far as one wish is concerned.
 
@@ -135,13 +98,13 @@ class Collection:
     def __init__(self, path: Path, wanted: Wanted) -> None:
         self._path = path
         self._wanted = wanted
-        self._key = wanted.key
         self._db = connect(path)
         # Rows of a million files come in no order of their indexes: with little memory, each one would be
         # read and written again and again.
         self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._db.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         self._places = Places(self._db)
+        self._agenda = Agenda(self._db, wanted.key)
         self.tally = Tally()
 
     def __enter__(self) -> Self:
@@ -155,53 +118,44 @@ class Collection:
     def begin(self) -> None:
         """Have the chats and projects read that are named, unless an earlier run has begun with them."""
         with self._transaction():
-            if self._cursor(_NAMED) is None:
+            if self._agenda.cursor(_NAMED) is None:
                 for chat_id in self._wanted.chats:
-                    self._want(Place.CHAT, self._places.put_chat(client.Chat(chat_id)))
+                    self._agenda.add(NamedBy.CHAT, self._places.put_chat(client.Chat(chat_id)))
                 for project_id in self._wanted.scope.projects:
-                    self._want(Place.PROJECT, self._places.put_project(project_id, None))
-                self._put_cursor(_NAMED, THROUGH)
+                    self._agenda.add(NamedBy.PROJECT, self._places.put_project(project_id, None))
+                self._agenda.put_cursor(_NAMED, THROUGH)
 
     def finish(self) -> None:
         """Let the next run begin anew with everything that can't be taken up where it ended."""
         with self._transaction():
-            self._db.execute(
-                "UPDATE listing SET cursor = NULL WHERE scope = ? AND cursor = ?",
-                (self._key, THROUGH),
-            )
+            self._agenda.begin_lists_anew()
 
     def cursor_of(self, listing: client.Listing) -> str | None:
         """Return where a list was left: None to begin at its beginning, THROUGH when it is."""
         with reported(self._path):
-            return self._cursor(listing.key)
+            return self._agenda.cursor(listing.key)
 
     def forget_cursor(self, listing: client.Listing) -> None:
         """Begin a list, or a chat or project, anew."""
         with self._transaction():
             if listing.kind == "messages":
                 chat = self._places.put_chat(client.Chat(listing.owner))
-                self._go_on_behind(Place.CHAT, chat, None)
+                self._agenda.go_on_behind(NamedBy.CHAT, chat, None)
             elif listing.kind == "attachments":
                 project = self._places.put_project(listing.owner, None)
-                self._go_on_behind(Place.PROJECT, project, None)
+                self._agenda.go_on_behind(NamedBy.PROJECT, project, None)
             else:
-                self._put_cursor(listing.key, None)
+                self._agenda.put_cursor(listing.key, None)
 
     def pending(self, after: tuple[int, int], limit: int) -> list[Pending]:
         """Return what is still to be read, in order, from behind a place."""
         with reported(self._path):
-            rows = self._db.execute(_PENDING, (self._key, *after, limit)).fetchall()
-        return [
-            Pending((Place(kind), number), _LISTING_OF[kind](owner), cursor)
-            for kind, number, owner, cursor in rows
-        ]
+            return self._agenda.waiting(after, limit)
 
     def left(self) -> Left:
         """Return how much is still to be read."""
         with reported(self._path):
-            query = "SELECT kind, count(*) FROM pending WHERE scope = ? GROUP BY kind"
-            counts = dict(self._db.execute(query, (self._key,)).fetchall())
-        return Left(counts.get(Place.CHAT, 0), counts.get(Place.PROJECT, 0))
+            return self._agenda.left()
 
     def people_of(self, email: str) -> list[str]:
         """Return the ids of the users with an e-mail address, as far as they are known."""
@@ -241,10 +195,10 @@ class Collection:
             if listing.kind == "messages":
                 number = self._places.put_chat(client.Chat(listing.owner, is_deleted=True))
                 self._db.execute(_WALKED, (number,))
-                self._done(Place.CHAT, number)
+                self._agenda.done(NamedBy.CHAT, number)
                 self.tally.chats_read += 1
             else:
-                self._done(Place.PROJECT, self._places.put_project(listing.owner, None))
+                self._agenda.done(NamedBy.PROJECT, self._places.put_project(listing.owner, None))
                 self.tally.projects_read += 1
 
     def _store(self, step: client.Step, page: client.Page) -> bool:
@@ -258,10 +212,12 @@ class Collection:
                 case client.Chat():
                     self._store_chat(entry)
                 case client.Project():
-                    self._want(Place.PROJECT, self._places.put_project(entry.id, entry.name))
+                    self._agenda.add(
+                        NamedBy.PROJECT, self._places.put_project(entry.id, entry.name)
+                    )
                 case client.User():
                     self._places.put_person(entry.id, entry.email)
-        self._put_cursor(step.listing.key, _cursor_behind(step, page))
+        self._agenda.put_cursor(step.listing.key, _cursor_behind(step, page))
         return False
 
     def _store_chat(self, chat: client.Chat) -> None:
@@ -278,13 +234,7 @@ class Collection:
         if row:
             self._show_files_of(number)
         else:
-            self._want(Place.CHAT, number)
-
-    def _want(self, place: Place, number: int) -> None:
-        self._db.execute(
-            "INSERT INTO pending (scope, kind, number) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            (self._key, place, number),
-        )
+            self._agenda.add(NamedBy.CHAT, number)
 
     def _store_messages(self, step: client.Step, page: client.Page) -> bool:
         assert page.chat is not None
@@ -306,39 +256,24 @@ class Collection:
         if mentions:
             self._db.execute("UPDATE chat SET has_files = 1 WHERE number = ?", (number,))
         if step.cursor is None:
-            self._put_read_at(number, storable(page.chat.updated_at))
+            self._agenda.put_read_at(number, storable(page.chat.updated_at))
         if page.has_more:
-            self._go_on_behind(Place.CHAT, number, page.cursor)
+            self._agenda.go_on_behind(NamedBy.CHAT, number, page.cursor)
             return False
         return self._end_of_chat(number)
 
-    def _put_read_at(self, chat: int, change: str | None) -> None:
-        """Note at which change reading begins: what the answer says, or what it was begun again for."""
-        known = self._read_at(chat)
-        self._db.execute(
-            "UPDATE pending SET read_at = ? WHERE scope = ? AND kind = ? AND number = ?",
-            (later_of(known, change), self._key, Place.CHAT, chat),
-        )
-
-    def _read_at(self, chat: int) -> str | None:
-        row = self._db.execute(
-            "SELECT read_at FROM pending WHERE scope = ? AND kind = ? AND number = ?",
-            (self._key, Place.CHAT, chat),
-        ).fetchone()
-        return row[0] if row else None
-
     def _end_of_chat(self, chat: int) -> bool:
         """Be done with a chat, unless it changed meanwhile: its answers and its list overtake each other."""
-        read_at = self._read_at(chat)
+        read_at = self._agenda.read_at(chat)
         (change,) = self._db.execute(
             "SELECT updated_at FROM chat WHERE number = ?", (chat,)
         ).fetchone()
         if read_at is not None and later_of(change, read_at) != read_at:
-            self._put_read_at(chat, change)
-            self._go_on_behind(Place.CHAT, chat, None)
+            self._agenda.put_read_at(chat, change)
+            self._agenda.go_on_behind(NamedBy.CHAT, chat, None)
             return True
         self._db.execute("UPDATE chat SET walked_at = ? WHERE number = ?", (read_at, chat))
-        self._done(Place.CHAT, chat)
+        self._agenda.done(NamedBy.CHAT, chat)
         self.tally.chats_read += 1
         return False
 
@@ -350,22 +285,10 @@ class Collection:
             _PUT_ATTACHMENT, ((number, _micros(mention.at), mention.id) for mention in mentions)
         )
         if page.has_more:
-            self._go_on_behind(Place.PROJECT, number, page.cursor)
+            self._agenda.go_on_behind(NamedBy.PROJECT, number, page.cursor)
         else:
-            self._done(Place.PROJECT, number)
+            self._agenda.done(NamedBy.PROJECT, number)
             self.tally.projects_read += 1
-
-    def _go_on_behind(self, place: Place, number: int, cursor: str | None) -> None:
-        self._db.execute(
-            "UPDATE pending SET cursor = ? WHERE scope = ? AND kind = ? AND number = ?",
-            (storable(cursor), self._key, place, number),
-        )
-
-    def _done(self, place: Place, number: int) -> None:
-        self._db.execute(
-            "DELETE FROM pending WHERE scope = ? AND kind = ? AND number = ?",
-            (self._key, place, number),
-        )
 
     # -- rows ------------------------------------------------------------------------------------
 
@@ -409,20 +332,6 @@ class Collection:
                 _SHOW_FILES_OF_CHAT, (f"{family.value}*", chat, since, since, since, until)
             )
         self.tally.files_new += self._live_count() - before
-
-    def _cursor(self, key: str) -> str | None:
-        # Two wishes may go through the same list and keep other chats of it.
-        row = self._db.execute(
-            "SELECT cursor FROM listing WHERE scope = ? AND key = ?", (self._key, storable(key))
-        ).fetchone()
-        return row[0] if row else None
-
-    def _put_cursor(self, key: str, cursor: str | None) -> None:
-        self._db.execute(
-            "INSERT INTO listing (scope, key, cursor) VALUES (?, ?, ?)"
-            " ON CONFLICT (scope, key) DO UPDATE SET cursor = excluded.cursor",
-            (self._key, storable(key), storable(cursor)),
-        )
 
     def _live_count(self) -> int:
         query = "SELECT value FROM tally WHERE name = 'live_files'"

@@ -13,11 +13,12 @@ import trio
 
 import client
 import fsmount
+from fsmount.agenda import Left
 from fsmount.case import Case, case_path, user_name
 from fsmount.catalog import Catalog
 from fsmount.collect import Collector, Progress
 from fsmount.collect_settings import CollectSettings
-from fsmount.collection import Collection, Left, Tally, Wanted
+from fsmount.collection import Collection, Tally, Wanted
 from fsmount.config import read_ids
 from fsmount.custody import CustodyLog
 from fsmount.errors import CollectError, first_of

@@ -6,7 +6,8 @@ from contextlib import closing
 from pathlib import Path
 
 import client
-from fsmount.collection import THROUGH, Collection, Wanted
+from fsmount.agenda import THROUGH
+from fsmount.collection import Collection, Wanted
 from fsmount.objects import State
 
 from .organization import Organization, page_of

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import client
+from fsmount.agenda import Left
 from fsmount.collect import Collector
-from fsmount.collection import Collection, Left, Wanted
+from fsmount.collection import Collection, Wanted
 
 from .collections import CHATS
 from .organization import Organization, OrganizationPages, file_entry

@@ -9,8 +9,9 @@ import trio
 import trio.testing
 
 import client
+from fsmount.agenda import Left
 from fsmount.collect import Collector
-from fsmount.collection import Collection, Left, Wanted
+from fsmount.collection import Collection, Wanted
 from fsmount.errors import CaseError, CollectError
 from tests.support.collections import CHATS, PROJECTS, rows, states
 from tests.support.organization import Organization, OrganizationPages

@@ -7,7 +7,8 @@ import pytest
 
 import client
 from client import Family, Listing, Scope
-from fsmount.collection import THROUGH, Collection, Left, Wanted
+from fsmount.agenda import THROUGH, Left
+from fsmount.collection import Collection, Wanted
 from fsmount.errors import CaseError
 from fsmount.objects import State
 from tests.support.collections import (
