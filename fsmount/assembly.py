@@ -4,6 +4,7 @@ Everything that lives as long as the mount is made here, in one order, and ended
 """
 
 import dataclasses
+import functools
 import logging
 import math
 import os
@@ -24,7 +25,8 @@ from fsmount.catalog import Catalog
 from fsmount.config import MountSettings
 from fsmount.content import Contents
 from fsmount.custody import CustodyLog, iter_entries
-from fsmount.deletion import Deleter, Readers, unresolved
+from fsmount.deletion import Deleter, Readers
+from fsmount.doubts import Doubts
 from fsmount.endpoints import Endpoints
 from fsmount.filesystem import Filesystem
 from fsmount.folders import Folders
@@ -36,7 +38,6 @@ from fsmount.store import ContentStore
 log = logging.getLogger(__name__)
 
 _CLOSE_S = 10.0
-_DOUBT_PAUSE_S = 2.0  # the service may still be carrying out what it did not answer
 
 
 @dataclasses.dataclass(slots=True)
@@ -118,19 +119,10 @@ class _Parts:
             journal=journal.append_many,
             cache_bytes=settings.cache_bytes or None,
         )
-        self._deleter: Deleter | None = None
 
     def build(self) -> Built:
         """Put the parts together."""
         readers = Readers()
-        if self._service and self._settings.allow_delete:
-            self._deleter = Deleter(
-                self._service,
-                self._journal,
-                readers,
-                allow_move=self._settings.allow_move,
-                on_doubt=lambda key: self._nursery.start_soon(self._resolve, key, _DOUBT_PAUSE_S),
-            )
         send_stale, receive_stale = trio.open_memory_channel[Stale](math.inf)
         self._contents.on_true_size = lambda key: self._announce(key, send_stale)
         api = self._api
@@ -153,7 +145,7 @@ class _Parts:
             self._catalog,
             self._contents,
             self._service,
-            self._deleter,
+            self._deleter(readers),
             readers,
             Rules(
                 allow_delete=self._settings.allow_delete,
@@ -167,7 +159,8 @@ class _Parts:
             views=self._views,
         )
         if self._service:
-            self._nursery.start_soon(self._resolve_old_doubts)
+            deletions = functools.partial(_deletions, self._case)
+            self._nursery.start_soon(self._doubts(self._service).resolve_old, deletions)
         return Built(self._filesystem, self._contents, receive_stale, status.line)
 
     async def aclose(self) -> None:
@@ -178,6 +171,24 @@ class _Parts:
                 self._journal.append("evicted", {"claude_file_id": claude_file_id})
         if self._api:
             await self._api.aclose()
+
+    def _deleter(self, readers: Readers) -> Deleter | None:
+        if self._service is None or not self._settings.allow_delete:
+            return None
+        doubts = self._doubts(self._service)
+        return Deleter(
+            self._service,
+            self._journal,
+            readers,
+            allow_move=self._settings.allow_move,
+            on_doubt=lambda key: self._nursery.start_soon(doubts.resolve_new, key),
+        )
+
+    def _doubts(self, service: Service) -> Doubts:
+        return Doubts(service, self._journal, self._forget)
+
+    async def _forget(self, claude_file_id: str) -> None:
+        await self._filesystem.forget(claude_file_id)
 
     def _announce(self, claude_file_id: str, stale: "trio.MemorySendChannel[Stale]") -> None:
         entry = self._catalog.find(claude_file_id)
@@ -205,26 +216,6 @@ class _Parts:
         }
         self._journal.append("gone", facts)
         stale.send_nowait(claude_file_id.encode())
-
-    async def _resolve_old_doubts(self) -> None:
-        """Find out about deletions that an earlier mount did not see the end of."""
-        pending = await trio.to_thread.run_sync(
-            lambda: unresolved(_deletions(self._case)), abandon_on_cancel=True
-        )
-        for claude_file_id in pending:
-            await self._resolve(claude_file_id, 0.0)
-
-    async def _resolve(self, claude_file_id: str, pause_s: float) -> None:
-        await trio.sleep(pause_s)
-        assert self._service is not None
-        deleter = self._deleter or Deleter(
-            self._service, self._journal, Readers(), allow_move=False, on_doubt=lambda _key: None
-        )
-        try:
-            if await deleter.resolve(claude_file_id):
-                await self._filesystem.forget(claude_file_id)
-        except Exception:
-            log.exception("could not find out what became of the deletion of %s", claude_file_id)
 
 
 def _service(api: client.AsyncComplianceClient, nursery: trio.Nursery) -> Service:

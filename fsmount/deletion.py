@@ -1,11 +1,11 @@
-"""Deleting a file for ever: the guards before, the custody entries around, the doubts after.
+"""Deleting a file for ever: the guards before, and the custody entries around.
 
 Nothing is sent before the intention is on disk in the custody log, and nothing is removed locally before
-the service has confirmed. Where the answer never came, the file's record tells later what happened.
+the service has confirmed. Where the answer never comes, `doubts` finds out later what happened.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import trio
@@ -32,18 +32,6 @@ class Journal(Protocol):
     def append(self, event: str, data: Mapping[str, object], *, durable: bool = False) -> object:
         """Write one entry; with `durable`, only return once it is on disk."""
         ...
-
-
-def unresolved(entries: Iterable[Mapping[str, object]]) -> dict[str, int]:
-    """Return the deletions whose outcome the log does not know: file id to the request's seq."""
-    pending: dict[str, int] = {}
-    for entry in entries:
-        claude_file_id = str(entry.get("claude_file_id"))
-        if entry.get("event") == "delete_requested":
-            pending[claude_file_id] = int(str(entry.get("seq", 0)))
-        elif entry.get("event") == "delete_outcome" and entry.get("outcome") != OUTCOME_UNKNOWN:
-            pending.pop(claude_file_id, None)
-    return pending
 
 
 class Readers:
@@ -143,53 +131,40 @@ class Deleter:
         try:
             await self._service.delete(claude_file_id)
         except client.NotFoundError as error:
-            self._note_outcome(claude_file_id, OUTCOME_ALREADY_GONE, error)
+            note_outcome(self._journal, claude_file_id, OUTCOME_ALREADY_GONE, error)
         except Exception as error:
             outcome = outcome_of(error)
-            self._note_outcome(claude_file_id, outcome, error)
+            note_outcome(self._journal, claude_file_id, outcome, error)
             if outcome == OUTCOME_UNKNOWN:
                 self._on_doubt(claude_file_id)
             raise
         except BaseException as error:  # cancelled: the answer may be lost on the way
-            self._note_outcome(claude_file_id, OUTCOME_UNKNOWN, error)
+            note_outcome(self._journal, claude_file_id, OUTCOME_UNKNOWN, error)
             self._on_doubt(claude_file_id)
             raise
         else:
-            self._note_outcome(claude_file_id, OUTCOME_DELETED, None)
+            note_outcome(self._journal, claude_file_id, OUTCOME_DELETED, None)
 
-    async def resolve(self, claude_file_id: str) -> bool | None:
-        """Find out what became of a deletion: True deleted, False still there, None still unknown."""
-        try:
-            await self._service.ask(claude_file_id)
-        except client.NotFoundError as error:
-            self._note_outcome(claude_file_id, OUTCOME_DELETED, error, resolved=True)
-            return True
-        except Exception as error:
-            log.warning(
-                "what became of the deletion of %s is still unknown: %s", claude_file_id, error
-            )
-            return None
-        self._note_outcome(claude_file_id, OUTCOME_FAILED, None, resolved=True)
-        return False
 
-    def _note_outcome(
-        self,
-        claude_file_id: str,
-        outcome: str,
-        error: BaseException | None,
-        *,
-        resolved: bool = False,
-    ) -> None:
-        data: dict[str, object] = {
-            "claude_file_id": claude_file_id,
-            "outcome": outcome,
-            "request_id": getattr(error, "request_id", None),
-        }
-        if error is not None and not isinstance(error, client.NotFoundError):
-            data["error"] = str(error) or type(error).__name__
-        if resolved:
-            data["resolved_by"] = "asking for the record"
-        self._journal.append("delete_outcome", data, durable=True)
+def note_outcome(
+    journal: Journal,
+    claude_file_id: str,
+    outcome: str,
+    error: BaseException | None,
+    *,
+    is_resolved: bool = False,
+) -> None:
+    """Write to the custody log what became of a deletion; `is_resolved`: found out later, by asking."""
+    data: dict[str, object] = {
+        "claude_file_id": claude_file_id,
+        "outcome": outcome,
+        "request_id": getattr(error, "request_id", None),
+    }
+    if error is not None and not isinstance(error, client.NotFoundError):
+        data["error"] = str(error) or type(error).__name__
+    if is_resolved:
+        data["resolved_by"] = "asking for the record"
+    journal.append("delete_outcome", data, durable=True)
 
 
 def outcome_of(error: Exception) -> str:
