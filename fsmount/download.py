@@ -3,8 +3,8 @@
 A `Download` is one attempt to get one body. It ends exactly once: in a verdict over the whole body, or
 because wrong bytes came, and tells its owner. Trouble with the service only pauses it: for some seconds
 every reader gets the same error without a request, then the next reader goes on from what is here.
-Which stream is needed next, and how far one may run ahead, is decided
-in `readahead`; this module opens streams, writes what they bring, and wakes who waits.
+Which streams are open, and who waits for them, is kept in `streams`; what an error or an end means for the
+whole body is decided here.
 
 Rules that correctness leans on:
 
@@ -27,21 +27,14 @@ import client
 from fsmount.complaints import disk_trouble, lost_bytes, wrong_bytes, wrong_size
 from fsmount.digest import Expected, Verdict, verdict_of
 from fsmount.disk import Disk
-from fsmount.flow import Arrivals, Stream
+from fsmount.flow import Stream
 from fsmount.intake import Intake
 from fsmount.nowait import Data
-from fsmount.readahead import (
-    Pattern,
-    Policy,
-    Ranges,
-    Want,
-    limit_of,
-    next_request,
-)
+from fsmount.readahead import Pattern, Policy, Ranges, Want
 from fsmount.source import ByteStream, Source
 from fsmount.spool import Spool, SpoolConflictError
+from fsmount.streams import Streams
 from fsmount.transfer import Transfer
-from fsmount.waiting import Waiters
 
 log = logging.getLogger(__name__)
 
@@ -69,17 +62,12 @@ class Download:
         self.failure: Exception | None = None
         self.has_ended = False
         self.request_id: str | None = None
-        self.ranges = Ranges.UNKNOWN
-        self.readers: set[Pattern] = set()
+        self._streams = Streams(policy, spool.extents, self, self._start)
         self._intake = Intake(spool, nursery=nursery, disk=disk, on_hashed=self._after_hashing)
         self._source = source
         self._nursery = nursery
         self._policy = policy
         self._on_end = on_end
-        self._streams: list[Stream] = []
-        self._waiters = Waiters()
-        self._demand = trio.lowlevel.ParkingLot()  # parked streams: a reader moved on
-        self._is_crowded = False
         self._content_md5: str | None = None
         self._when_digested: Callable[[OSError | None], None] = lambda _failure: None
         self._total: int | None = None
@@ -91,7 +79,12 @@ class Download:
     @property
     def is_idle(self) -> bool:
         """Say whether no stream is open and nobody waits."""
-        return not self._streams and not self._waiters and not self._intake.is_hashing
+        return self._streams.is_idle and not self._intake.is_hashing
+
+    @property
+    def readers(self) -> set[Pattern]:
+        """How those who have the file open read it."""
+        return self._streams.readers
 
     @property
     def size_bytes(self) -> int | None:
@@ -103,7 +96,7 @@ class Download:
     def read_nowait(self, pattern: Pattern, offset: int, size: int) -> Data | None:
         """Return what `read` does if nothing has to be waited for, else None; errors as `read`."""
         pattern.note(offset, size)
-        self._demand.unpark_all()
+        self._streams.look_again()
         if not self._may_serve(offset, size):
             return None
         end = self._end_of(offset, size)
@@ -113,7 +106,7 @@ class Download:
         )
         if written is None or written_end >= end:
             return written
-        arrived = self._arrivals_of(written_end, end)
+        arrived = self._streams.arrivals(written_end, end)
         return b"".join((written, arrived.read(written_end, end))) if arrived else None
 
     async def read(self, pattern: Pattern, offset: int, size: int) -> Data:
@@ -200,12 +193,7 @@ class Download:
         if end > last_page:
             return False
         written_end = self._written_end(offset, end)
-        return written_end == end or self._arrivals_of(written_end, end) is not None
-
-    def _arrivals_of(self, start: int, end: int) -> Arrivals | None:
-        """Return where the bytes of [start, end) are that have come and are not written yet."""
-        every = (stream.arrivals for stream in self._streams)
-        return next((arrivals for arrivals in every if arrivals.covers(start, end)), None)
+        return written_end == end or self._streams.arrivals(written_end, end) is not None
 
     def _written_end(self, offset: int, end: int) -> int:
         """Return how far [offset, end) is on the disk without a gap."""
@@ -224,62 +212,27 @@ class Download:
     async def _wait(self, want: Want, span: tuple[int, int] | None) -> None:
         """Wait for bytes of a span (offset, size), or with None for the verdict; or for other news."""
         self._resume_or_raise()
-        with self._waiters.joined(want, span) as woken:
-            self._replan()
+        with self._streams.waiting(want, span) as woken:
             await woken.wait()
 
     @property
-    def _is_complete(self) -> bool:
+    def is_stopped(self) -> bool:
+        """Say whether it has ended, or pauses after trouble."""
+        return self.has_ended or self.failure is not None
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether all bytes are here."""
         return self._total is not None and self.spool.extents.covers(0, self._total)
 
-    def _replan(self) -> None:
-        """Open the streams that are wanted and not on their way; no await, so none is opened twice."""
-        if self.has_ended or self._is_complete or self.failure:
-            return
-        self._is_crowded = False
-        for want in self._waiters.wants:
-            flows = [stream.flow for stream in self._streams]
-            request = next_request(self._policy, self.spool.extents, flows, want, self.ranges)
-            if request is not None:
-                stream = Stream(request)
-                self._streams.append(stream)
-                self._nursery.start_soon(self._run, stream)
-            elif len(flows) >= self._policy.max_streams:
-                self._is_crowded = True  # parked streams give way
-        self._demand.unpark_all()
+    # -- streams ---------------------------------------------------------------------------------
 
-    def _is_idle_too_long(self, parked_s: float) -> bool:
-        if self.readers and self.ranges is not Ranges.HONOURED:
-            return parked_s >= self._policy.idle_s
-        return parked_s >= self._policy.linger_s or self._is_crowded
+    def _start(self, stream: Stream) -> None:
+        self._nursery.start_soon(self._run, stream)
 
     async def may_go_on(self, stream: Stream) -> bool:
         """Wait while `stream` is far enough ahead of everyone; False when it is to be given up."""
-        parked_at = trio.current_time()
-        while not (self.has_ended or self.failure):
-            limit = limit_of(
-                self._policy,
-                stream.flow,
-                self._waiters.wants,
-                (pattern.end for pattern in self.readers),
-                self.ranges,
-            )
-            if limit is None or stream.received < limit or self._little_remains(stream):
-                return True
-            parked_s = trio.current_time() - parked_at
-            if self._is_idle_too_long(parked_s):
-                return False
-            with trio.move_on_after(self._policy.linger_s):
-                await self._demand.park()
-        return False
-
-    def _little_remains(self, stream: Stream) -> bool:
-        known = self.size_bytes
-        if known is None or stream.flow.pos != self.spool.extents.prefix_end:
-            return False
-        return known - stream.received <= self._policy.finish_bytes
-
-    # -- streams ---------------------------------------------------------------------------------
+        return await self._streams.may_go_on(stream)
 
     async def _run(self, stream: Stream) -> None:
         """Run one stream to its end; whatever goes wrong ends here."""
@@ -287,7 +240,7 @@ class Download:
             self.expected.claude_file_id,
             offset=stream.request.start,
             end=stream.request.end,
-            ask_range=self.ranges is not Ranges.IGNORED,
+            ask_range=self._streams.ranges is not Ranges.IGNORED,
         )
         error = await Transfer(stream, opening, self._intake, self).run()
         if error:
@@ -296,22 +249,22 @@ class Download:
                 await self._after_error(stream, error)
         self._streams.remove(stream)
         self._judge_if_complete()
-        self._replan()
-        self._waiters.wake()
+        self._streams.open_wanted()
+        self._streams.wake()
 
     def learn(self, stream: Stream, answer: ByteStream) -> None:
         """Take from the head of an answer where its bytes belong and what it promises."""
         stream.begin(answer.start, answer.end if answer.end != answer.total else None)
         self.request_id = answer.request_id
-        self.ranges = Ranges.HONOURED if answer.honoured_range else Ranges.IGNORED
+        self._streams.ranges = Ranges.HONOURED if answer.honoured_range else Ranges.IGNORED
         if answer.content_md5:
             if self._content_md5 not in (None, answer.content_md5):
                 raise SpoolConflictError(0)
             self._content_md5 = answer.content_md5
         if answer.total is not None:
             self._note_total(answer.total)
-        self._replan()
-        self._waiters.wake()
+        self._streams.open_wanted()
+        self._streams.wake()
 
     def _note_total(self, total: int) -> None:
         if self._total is not None and self._total != total:
@@ -320,16 +273,13 @@ class Download:
 
     def arrived(self, stream: Stream) -> bool:
         """Wake readers whose bytes have come; False when what would follow is here already."""
-        self._waiters.wake_served(self._is_here)
-        if self.ranges is not Ranges.HONOURED:
-            return True
-        known_until = self.spool.extents.first_missing(stream.received)
-        return known_until - stream.received < self._policy.near_bytes
+        self._streams.wake_served(self._is_here)
+        return self._streams.is_news(stream)
 
     def written(self, stream: Stream, end: int) -> None:
         """Wake readers whose bytes are together now, on the disk and on their way there."""
         stream.advance(end)
-        self._waiters.wake_served(self._is_here)
+        self._streams.wake_served(self._is_here)
 
     def ended(self, stream: Stream) -> None:
         """Take from the proper end of a body how long the file is."""
@@ -360,7 +310,7 @@ class Download:
             self._pause(error)
             return
         log.info("stream of %s broke, going on: %s", self.expected.claude_file_id, error)
-        if self.has_ended or self.failure:
+        if self.is_stopped:
             return
         stream.reopen()
         await trio.sleep(min(0.1 * 2**self._breaks, 5.0))
@@ -368,7 +318,7 @@ class Download:
     def _after_lie(self, error: Exception) -> None:
         """Do without ranges from here on: an answer was not the range that was asked for."""
         self._breaks += 1
-        if self.ranges is Ranges.IGNORED or self._breaks > self._policy.max_breaks:
+        if self._streams.ranges is Ranges.IGNORED or self._breaks > self._policy.max_breaks:
             self._pause(error)
             return
         log.warning(
@@ -376,16 +326,14 @@ class Download:
             self.expected.claude_file_id,
             error,
         )
-        self.ranges = Ranges.IGNORED
+        self._streams.ranges = Ranges.IGNORED
 
     # -- the end ---------------------------------------------------------------------------------
 
     def _judge_if_complete(self) -> None:
-        if self.has_ended or self._total is None or not self._is_complete:
+        if self.has_ended or self._total is None or not self.is_complete:
             return
-        for stream in self._streams:  # what they would bring is here; each calls again at its end
-            stream.scope.cancel()
-        if self._streams:
+        if self._streams.cancel():  # what they would bring is here; each calls again at its end
             return
         if self.spool.extents.total_bytes > self._total:
             self._end(failure=self._mismatch(f"it ended at {self._total}, more had come before"))
@@ -425,7 +373,7 @@ class Download:
             return
         self.failure = error
         self._paused_until = trio.current_time() + self._policy.failure_memory_s
-        self._stop_streams()
+        self._streams.stop()
 
     def _end(self, verdict: Verdict | None = None, failure: Exception | None = None) -> None:
         if self.has_ended:
@@ -434,10 +382,4 @@ class Download:
         try:
             self._on_end(self)
         finally:
-            self._stop_streams()
-
-    def _stop_streams(self) -> None:
-        for stream in self._streams:
-            stream.scope.cancel()
-        self._demand.unpark_all()
-        self._waiters.wake()
+            self._streams.stop()
