@@ -30,7 +30,13 @@ from fsmount.catalog import Catalog
 from fsmount.config import SecretKey
 from fsmount.content import Contents
 from fsmount.endpoints import Endpoints
-from fsmount.errors import ContentError, MismatchError, SizeDiffersError, UnreachableError
+from fsmount.errors import (
+    ContentError,
+    MismatchError,
+    SizeDiffersError,
+    UnreachableError,
+    trouble_of,
+)
 from fsmount.inventory import Item
 from fsmount.service import Service
 from fsmount.spool import SharedFd
@@ -40,19 +46,7 @@ T = TypeVar("T")
 
 _SILENCE_S = 30.0  # a stream that brings nothing for so long is broken
 _SPOOL_PREFIX = "export-spool-"
-_ADOPTION_S = 60.0
 _FAILURES_IN_A_ROW = 3  # of the service's own, on different files: then it is not the files
-
-# What may be over in a moment: no way to the service, or a service that says it is busy or broken.
-_NO_WAY = (UnreachableError, client.APIConnectionError, client.TruncatedError)
-_BUSY = (
-    client.RateLimitError,
-    client.BudgetExhaustedError,
-    client.ServiceUnavailableError,
-    client.OverloadedError,
-    client.InternalServerError,
-)
-_REFUSED = (client.AuthenticationError, client.PermissionDeniedError)
 
 
 class UnavailableError(Exception):
@@ -176,10 +170,8 @@ class Acquisition:
 
         Files are taken in a few times a second; four at a time are still more than the budget allows.
         """
-        with trio.move_on_after(_ADOPTION_S):
-            if await body.wait_settled():
-                return
-        raise self._stop("what was fetched can't be taken into the case; look at its disk")
+        if not await body.wait_settled():
+            raise self._stop("what was fetched can't be taken into the case; look at its disk")
 
     async def _open(self, item: Item) -> OpenContent:
         assert item.record is not None
@@ -201,23 +193,29 @@ class Acquisition:
                 raise UnavailableError(self._stopped)
             try:
                 result = await work()
-            except _REFUSED as error:
-                raise self._stop(str(error)) from error
-            except _NO_WAY as error:
-                if pause_s is None:
-                    raise self._stop(str(error)) from error
-                await self._pause(str(error), pause_s)
-            except _BUSY as error:
-                if pause_s is None or getattr(error, "is_final", False):
-                    self._failures += 1
-                    if self._failures >= _FAILURES_IN_A_ROW:
-                        raise self._stop(str(error)) from error
-                    raise
-                await self._pause(str(error), pause_s)
+            except (client.ComplianceError, UnreachableError) as error:
+                is_last = pause_s is None or (isinstance(error, client.APIError) and error.is_final)
+                self._judge(error, is_last=is_last)
+                await self._pause(str(error), pause_s or 0.0)
             else:
                 self._failures = 0
                 return result
         raise AssertionError
+
+    def _judge(self, error: Exception, *, is_last: bool) -> None:
+        """Return where trying again makes sense; else raise the error, or stop for all files."""
+        match trouble_of(error):
+            case None:
+                raise error
+            case "refused":
+                raise self._stop(str(error)) from error
+            case "away" if is_last:
+                raise self._stop(str(error)) from error
+            case "throttled" | "busy" if is_last:
+                self._failures += 1
+                if self._failures >= _FAILURES_IN_A_ROW:
+                    raise self._stop(str(error)) from error
+                raise error
 
     async def _pause(self, why: str, pause_s: float) -> None:
         self._on_wait(f"{why}; trying again in {pause_s:g} s")

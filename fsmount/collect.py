@@ -2,7 +2,7 @@
 
 A step counts only once its page is stored, and storing is one transaction that nothing interrupts, so
 whatever ends the process costs no more than the requests that were under way. What a failure means is decided
-in one place (`verdict_of`): ask again, wait first, ask for less, leave one chat out and say so, or end.
+in one place (`reaction_to`): ask again, wait first, ask for less, leave one chat out and say so, or end.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ import trio
 import client
 from fsmount.agenda import THROUGH
 from fsmount.collection import Collection
-from fsmount.errors import CollectError
+from fsmount.errors import CollectError, Trouble, trouble_of
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ _LONGEST_PAUSE_S = 60.0
 _OUTAGE_S = 600.0  # how long the service may be away before the walk ends; the next run goes on
 _TRIES = 3  # of one chat that fails while others do not
 
-Verdict = Literal["again", "later", "smaller", "gone", "restart", "skip", "end"]
+Reaction = Literal["again", "later", "smaller", "gone", "restart", "skip", "end"]
 
 
 class Pages(Protocol):
@@ -52,22 +52,18 @@ class Progress:
     missing: list[str] = dataclasses.field(default_factory=list)
 
 
-_VERDICTS: dict[type[BaseException], Verdict] = {
-    client.AuthenticationError: "end",
-    client.PermissionDeniedError: "end",
-    client.RateLimitError: "again",  # the client holds everything back for as long as it was asked to
-    client.BudgetExhaustedError: "again",
-    client.APIConnectionError: "later",
-    client.ServiceUnavailableError: "later",
-    client.OverloadedError: "later",
-    client.InternalServerError: "later",
+_REACTIONS: dict[Trouble, Reaction] = {
+    "refused": "end",
+    "throttled": "again",  # the client holds everything back for as long as it was asked to
+    "away": "later",
+    "busy": "later",
 }
 
 
-def verdict_of(step: client.Step, error: client.ComplianceError, *, is_resumed: bool) -> Verdict:
+def reaction_to(step: client.Step, error: client.ComplianceError, *, is_resumed: bool) -> Reaction:
     """Return what a failed step means for the walk; `is_resumed`: its cursor is from an earlier run."""
     # Without one chat or project the walk goes on; without a list it would miss nobody knows what.
-    otherwise: Verdict = "skip" if step.listing.is_of_files else "end"
+    otherwise: Reaction = "skip" if step.listing.is_of_files else "end"
     if isinstance(error, client.AnswerTooLargeError) and step.smaller:
         return "smaller"
     if isinstance(error, client.NotFoundError) and step.listing.is_of_files:
@@ -76,8 +72,8 @@ def verdict_of(step: client.Step, error: client.ComplianceError, *, is_resumed: 
         return "restart"
     if isinstance(error, client.APIError) and error.is_final:
         return otherwise
-    known = (_VERDICTS[kind] for kind in type(error).__mro__ if kind in _VERDICTS)
-    return next(known, otherwise)
+    trouble = trouble_of(error)
+    return _REACTIONS[trouble] if trouble else otherwise
 
 
 class Collector:
@@ -244,12 +240,12 @@ class Collector:
                 self._walk.put_back(step)
                 self._end(error)
 
-    def _judged(self, step: client.Step, error: Exception) -> Verdict:
+    def _judged(self, step: client.Step, error: Exception) -> Reaction:
         if not isinstance(error, client.ComplianceError):  # an id that can't be one
             return "skip"
-        verdict = verdict_of(step, error, is_resumed=step.listing in self._resumed)
-        if verdict != "later":
-            return verdict
+        reaction = reaction_to(step, error, is_resumed=step.listing in self._resumed)
+        if reaction != "later":
+            return reaction
         tries, successes = self._failures.get(step.listing, (0, self._successes))
         # The service is there: it answered others meanwhile, or this one with an error of its own. While it
         # is away, failures say nothing about a chat.

@@ -5,6 +5,7 @@ kind of trouble it is; nothing else decides which errno the kernel is told.
 """
 
 import errno
+from typing import Literal
 
 import client
 
@@ -119,9 +120,33 @@ ERRNO_OF: dict[type[BaseException], int] = {
 }
 
 
+Trouble = Literal["refused", "away", "throttled", "busy"]
+# What does not lie in what was asked for, but in who asks, or in the service of this moment.
+_TROUBLE_OF: dict[type[BaseException], Trouble] = {
+    client.AuthenticationError: "refused",
+    client.PermissionDeniedError: "refused",
+    UnreachableError: "away",
+    client.APIConnectionError: "away",
+    client.TruncatedError: "away",
+    client.RateLimitError: "throttled",
+    client.BudgetExhaustedError: "throttled",
+    client.ServiceUnavailableError: "busy",
+    client.OverloadedError: "busy",
+    client.InternalServerError: "busy",
+}
+
+
 def errno_for(error: BaseException) -> int:
     """Return the errno of the nearest listed class; EIO for anything else."""
     return next((ERRNO_OF[kind] for kind in type(error).__mro__ if kind in ERRNO_OF), errno.EIO)
+
+
+def trouble_of(error: BaseException) -> Trouble | None:
+    """Say what an error tells of the key or the service; None where it is about what was asked for.
+
+    `refused` stays; `away`, `throttled` and `busy` may be over in a moment.
+    """
+    return next((_TROUBLE_OF[kind] for kind in type(error).__mro__ if kind in _TROUBLE_OF), None)
 
 
 def is_expected(error: BaseException) -> bool:

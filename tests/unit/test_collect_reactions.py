@@ -1,4 +1,4 @@
-"""What a failed request means for a walk: every error has its verdict, for lists, chats and projects."""
+"""What a failed request means for a walk: every error has its reaction, for lists, chats and projects."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pytest
 
 import client
 from client import Listing, Step
-from fsmount.collect import Verdict, verdict_of
+from fsmount.collect import Reaction, reaction_to
 from tests.support.collections import CHATS, first_step
 
 OF_LIST = first_step(CHATS)
@@ -19,7 +19,7 @@ def api_error(kind: type[client.APIError], status: int) -> client.APIError:
 
 
 # The error, and what it means for a list, a chat and a project.
-VERDICTS: list[tuple[client.ComplianceError, Verdict, Verdict, Verdict]] = [
+REACTIONS: list[tuple[client.ComplianceError, Reaction, Reaction, Reaction]] = [
     (api_error(client.BadRequestError, 400), "end", "skip", "skip"),
     (api_error(client.AuthenticationError, 401), "end", "end", "end"),
     (api_error(client.PermissionDeniedError, 403), "end", "end", "end"),
@@ -36,7 +36,7 @@ VERDICTS: list[tuple[client.ComplianceError, Verdict, Verdict, Verdict]] = [
     (client.BudgetExhaustedError("no", wait_s=9), "again", "again", "again"),
     (client.InvalidResponseError("no"), "end", "skip", "skip"),
     (client.AnswerTooLargeError("no"), "smaller", "smaller", "smaller"),
-    (client.TruncatedError("no"), "end", "skip", "skip"),
+    (client.TruncatedError("no"), "later", "later", "later"),
     (client.ContentMismatchError("no"), "end", "skip", "skip"),
     (client.FileTooLargeError("no", limit_bytes=1), "end", "skip", "skip"),
     (client.ComplianceError("no"), "end", "skip", "skip"),
@@ -50,18 +50,18 @@ def family(kind: type[client.ComplianceError]) -> Iterator[type[client.Complianc
         yield from family(child)
 
 
-@pytest.mark.parametrize(("error", "of_list", "of_chat", "of_project"), VERDICTS)
-def test_every_error_has_its_verdict(error, of_list, of_chat, of_project):
+@pytest.mark.parametrize(("error", "of_list", "of_chat", "of_project"), REACTIONS)
+def test_every_error_has_its_reaction(error, of_list, of_chat, of_project):
     """A key that is refused ends a walk, an outage is waited out, and one chat less is better than none."""
-    verdicts = [
-        verdict_of(step, error, is_resumed=False) for step in (OF_LIST, OF_CHAT, OF_PROJECT)
+    reactions = [
+        reaction_to(step, error, is_resumed=False) for step in (OF_LIST, OF_CHAT, OF_PROJECT)
     ]
-    assert [of_list, of_chat, of_project] == verdicts
+    assert [of_list, of_chat, of_project] == reactions
 
 
 def test_no_error_was_forgotten():
     """Whatever the client raises is in the table above."""
-    assert set(family(client.ComplianceError)) == {type(error) for error, *_ in VERDICTS}
+    assert set(family(client.ComplianceError)) == {type(error) for error, *_ in REACTIONS}
 
 
 @pytest.mark.parametrize("status", [500, 503, 529, 429])
@@ -70,19 +70,19 @@ def test_what_the_server_calls_final_is_not_tried_again(status):
     kinds = {500: client.InternalServerError, 503: client.ServiceUnavailableError}
     error = api_error(kinds.get(status, client.APIError), status)
     error.is_final = True
-    assert "end" == verdict_of(OF_LIST, error, is_resumed=False)
-    assert "skip" == verdict_of(OF_CHAT, error, is_resumed=False)
+    assert "end" == reaction_to(OF_LIST, error, is_resumed=False)
+    assert "skip" == reaction_to(OF_CHAT, error, is_resumed=False)
 
 
 @pytest.mark.parametrize("step", [OF_LIST, OF_CHAT, OF_PROJECT])
 def test_a_cursor_of_an_earlier_run_may_be_stale(step):
     """What is refused may be its cursor; so it begins anew."""
     error = api_error(client.BadRequestError, 400)
-    assert "restart" == verdict_of(step, error, is_resumed=True)
+    assert "restart" == reaction_to(step, error, is_resumed=True)
 
 
 def test_below_one_entry_nothing_smaller_can_be_asked_for():
     """An answer that is too large by itself can't be had."""
     error = client.AnswerTooLargeError("no")
-    assert "skip" == verdict_of(Step(OF_CHAT.listing, None, 1), error, is_resumed=False)
-    assert "end" == verdict_of(Step(OF_LIST.listing, None, 1), error, is_resumed=False)
+    assert "skip" == reaction_to(Step(OF_CHAT.listing, None, 1), error, is_resumed=False)
+    assert "end" == reaction_to(Step(OF_LIST.listing, None, 1), error, is_resumed=False)
