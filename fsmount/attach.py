@@ -25,6 +25,7 @@ _MAX_BACKGROUND = 64  # reads that the kernel admits at once; 12 without this
 _READ_AHEAD_KIB = 512
 _CAP_SYS_ADMIN = 1 << 21
 _FUSE_CONF = Path("/etc/fuse.conf")
+_STATUS = Path("/proc/self/status")
 
 
 class Attachment:
@@ -132,7 +133,7 @@ def _passing_on_complaints(mountpoint: Path) -> Iterator[None]:
 
 
 def _check_allow_other(settings: MountSettings) -> None:
-    if not settings.allow_other or _may_mount_itself():
+    if not settings.allow_other or _may_mount_itself(_STATUS.read_text(errors="replace")):
         return
     with contextlib.suppress(OSError):
         if any(line.strip() == "user_allow_other" for line in _FUSE_CONF.read_text().splitlines()):
@@ -142,11 +143,10 @@ def _check_allow_other(settings: MountSettings) -> None:
     )
 
 
-def _may_mount_itself() -> bool:
-    """Say whether mounting goes without fusermount3, which is the one that asks fuse.conf."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name == "CapEff":
-                return bool(int(value, 16) & _CAP_SYS_ADMIN)
+def _may_mount_itself(status: str) -> bool:
+    """Say by this process's status whether it mounts without fusermount3, which would ask fuse.conf."""
+    for line in status.splitlines():
+        name, _, value = line.partition(":")
+        if name == "CapEff":
+            return bool(int(value, 16) & _CAP_SYS_ADMIN)
     return os.geteuid() == 0

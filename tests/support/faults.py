@@ -19,24 +19,22 @@ from fsmount.demo.shapes import error_body
 Fault = Callable[[ASGIApp, Scope, Receive, Send], Awaitable[None]]
 
 
-@dataclass(slots=True)
-class Rule:
-    """One fault and the requests it strikes: `times` of them (None: all) from the `first` match on.
+@dataclass(slots=True, kw_only=True)
+class Counted:
+    """What strikes some requests for a path: `times` of them (None: all) from the `first` match on.
 
     `seen` counts the requests that matched, `hits` those that were struck; read them in tests.
     """
 
-    fault: Fault
-    method: str | None
     path: re.Pattern[str]
     first: int
     times: int | None
     seen: int = 0
     hits: int = 0
 
-    def strikes(self, method: str, path: str) -> bool:
-        """Count the request where it matches, and return whether the fault is due."""
-        if self.method not in (None, method) or not self.path.search(path):
+    def strikes(self, path: str) -> bool:
+        """Count the request where it matches, and return whether it is struck."""
+        if not self.path.search(path):
             return False
         self.seen += 1
         is_due = self.seen >= self.first and (
@@ -44,6 +42,14 @@ class Rule:
         )
         self.hits += is_due
         return is_due
+
+
+@dataclass(slots=True)
+class Rule(Counted):
+    """One fault and the requests it strikes, of one method or (None) any."""
+
+    fault: Fault
+    method: str | None
 
 
 @dataclass(slots=True)
@@ -65,7 +71,7 @@ class Faults:
 
         Counting starts now, with 1. `method` None: any.
         """
-        rule = Rule(fault, method, re.compile(path), first, times)
+        rule = Rule(fault, method, path=re.compile(path), first=first, times=times)
         self._rules.append(rule)
         return rule
 
@@ -77,7 +83,8 @@ class Faults:
         """Return `app` with the faults in front of it."""
 
         async def faulty(scope: Scope, receive: Receive, send: Send) -> None:
-            due = [r for r in list(self._rules) if r.strikes(scope["method"], scope["path"])]
+            asked = [r for r in list(self._rules) if r.method in (None, scope["method"])]
+            due = [r for r in asked if r.strikes(scope["path"])]
             if due:
                 await due[0].fault(app, scope, receive, send)
             else:

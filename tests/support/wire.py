@@ -17,6 +17,8 @@ from typing import Literal
 
 import trio
 
+from .faults import Counted
+
 End = Literal["fin", "rst", "stall"]
 
 _READ_BYTES = 64 * 1024
@@ -27,30 +29,11 @@ _DRAIN_LIMIT_S = 2.0
 
 
 @dataclass(slots=True)
-class Cut:
-    """Ends the answers to some requests: after `body_bytes` of the body, or before any byte (None).
-
-    `times` matching requests from the `first` on are struck (None: all). `hits` counts them.
-    """
+class Cut(Counted):
+    """Ends the answers to some requests: after `body_bytes` of the body, or before any byte (None)."""
 
     end: End
     body_bytes: int | None
-    path: re.Pattern[str]
-    first: int
-    times: int | None
-    seen: int = 0
-    hits: int = 0
-
-    def strikes(self, path: str) -> bool:
-        """Count the request where it matches, and return whether its answer is to be cut."""
-        if not self.path.search(path):
-            return False
-        self.seen += 1
-        is_due = self.seen >= self.first and (
-            self.times is None or self.seen < self.first + self.times
-        )
-        self.hits += is_due
-        return is_due
 
 
 @dataclass(slots=True)
@@ -73,7 +56,7 @@ class Cuts:
         "fin" closes (mid-chunk, where the bytes end inside one), "rst" resets, "stall" sends nothing
         more and keeps the connection.
         """
-        cut = Cut(end, body_bytes, re.compile(path), first, times)
+        cut = Cut(end, body_bytes, path=re.compile(path), first=first, times=times)
         self._cuts.append(cut)
         return cut
 

@@ -177,7 +177,7 @@ def test_letting_others_in_needs_roots_consent(
 ):
     """As a line in fuse.conf; who may mount without fusermount3 needs none."""
     monkeypatch.setattr(attach, "_FUSE_CONF", tmp_path / "fuse.conf")
-    monkeypatch.setattr(attach, "_may_mount_itself", lambda: is_privileged)
+    monkeypatch.setattr(attach, "_may_mount_itself", lambda _status: is_privileged)
     if conf is not None:
         (tmp_path / "fuse.conf").write_text(conf)
     if is_allowed:
@@ -188,11 +188,18 @@ def test_letting_others_in_needs_roots_consent(
     assert [] == session.calls
 
 
-def test_the_right_to_mount_is_a_capability():
-    """Root may have lost it, and a service may have been given it."""
-    words = dict(
-        line.split(":", 1)
-        for line in Path("/proc/self/status").read_text().splitlines()
-        if ":" in line
-    )
-    assert bool(int(words["CapEff"], 16) >> 21 & 1) == attach._may_mount_itself()
+@pytest.mark.parametrize(
+    ("capabilities", "euid", "expected"),
+    [
+        ("CapEff:\t0000000000200000\n", 1000, True),
+        ("CapPrm:\t000001ffffffffff\nCapEff:\t000001ffffdfffff\n", 0, False),
+        ("CapPrm:\t000001ffffffffff\n", 0, True),
+        ("CapPrm:\t000001ffffffffff\n", 1000, False),
+    ],
+    ids=["set", "clear", "absent for root", "absent for others"],
+)
+def test_the_right_to_mount_is_a_capability(monkeypatch, capabilities, euid, expected):
+    """Root may have lost it, a service may have been given it; where it is not told, root has it."""
+    monkeypatch.setattr(os, "geteuid", lambda: euid)
+    status = f"Name:\tfsmount\nUid:\t{euid}\t{euid}\t{euid}\t{euid}\n{capabilities}Threads:\t1\n"
+    assert expected == attach._may_mount_itself(status)

@@ -41,13 +41,6 @@ def messages_of(chat_id: str, cursor: str | None = None) -> client.Step:
     return first_step(Listing("messages", chat_id), cursor)
 
 
-def one_chat(**fields: object) -> Organization:
-    """Return an organization with one chat and one file in it."""
-    made = Organization()
-    made.add_message(made.add_chat("1"), files=[file_entry("a", **fields)])
-    return made
-
-
 # -- whose chats are read ------------------------------------------------------------------------------
 
 
@@ -65,7 +58,7 @@ def test_a_second_run_asks_only_for_the_tail(path):
 
 def test_a_chat_is_read_again_once_it_changed(path):
     """What is not changed is not wanted again, though a list begins anew."""
-    made = one_chat()
+    made = Organization.of_one_file(file_entry("a"))
     of_alice = Listing("chats", query=(("user_ids[]", "user_alice"),))
     assert 2 == len(collect(path, made, lists=[of_alice]))
     assert 1 == len(collect(path, made, lists=[of_alice]))
@@ -79,7 +72,7 @@ def test_a_chat_is_read_again_once_it_changed(path):
 @pytest.mark.parametrize("first_page_at", [1, 5])
 def test_a_change_that_a_list_tells_of_while_a_chat_is_read_is_not_lost(path, first_page_at):
     """The list does not name it again: what it told outlives an older answer, and ends in a reading."""
-    made = one_chat()
+    made = Organization.of_one_file(file_entry("a"))
     with Collection(path, Wanted()) as collection:
         store_list(collection, made, CHATS)
         step = messages_of("claude_chat_1")
@@ -96,7 +89,7 @@ def test_a_change_that_a_list_tells_of_while_a_chat_is_read_is_not_lost(path, fi
 
 def test_a_chat_whose_answers_stay_behind_its_list_is_read_twice_at_most(path):
     """A service that never tells of the change again does not keep a walk for ever."""
-    made = one_chat()
+    made = Organization.of_one_file(file_entry("a"))
     with Collection(path, Wanted()) as collection:
         store_list(collection, made, CHATS)
         step = messages_of("claude_chat_1")
@@ -124,7 +117,7 @@ def test_a_deleted_chat_is_not_asked_for(path):
 
 def test_what_is_named_is_read_without_being_listed(path):
     """Once in a run; the next run reads it again."""
-    made = one_chat()
+    made = Organization.of_one_file(file_entry("a"))
     project = made.add_project("p", attachments=[file_entry("b")])
     wanted = Wanted(Scope(projects=(project,)), chats=("claude_chat_1",))
     for _ in range(2):
@@ -158,7 +151,7 @@ def test_what_is_still_to_be_read_comes_in_order(path):
 
 def test_wishes_do_not_share_what_is_left_to_do(path):
     """Two wishes may go through the same list and keep other chats of it."""
-    made = one_chat()
+    made = Organization.of_one_file(file_entry("a"))
     one, other = Wanted(Scope(users=("user_alice",))), Wanted(Scope(users=("user_bob",)))
     for wanted, left in ((one, Left(chats=1)), (other, Left())):
         with Collection(path, wanted) as collection:
@@ -213,7 +206,7 @@ def test_each_page_is_stored_with_the_cursor_behind_it(path):
 
 def test_a_list_that_can_not_be_taken_up_begins_anew_with_the_next_run(path):
     """Until the run is over its end is remembered; then its changes can be had only from its beginning."""
-    made = one_chat()
+    made = Organization.of_one_file(file_entry("a"))
     made.add_project("p")
     with Collection(path, Wanted()) as collection:
         for listing in (CHATS, PROJECTS):
@@ -226,7 +219,7 @@ def test_a_list_that_can_not_be_taken_up_begins_anew_with_the_next_run(path):
 
 def test_an_empty_tail_does_not_move_the_cursor(path):
     """A page without entries has no last one; the place before it stays."""
-    made = one_chat()
+    made = Organization.of_one_file(file_entry("a"))
     with Collection(path, Wanted()) as collection:
         cursor = store_list(collection, made, CHATS).cursor
         assert [] == store_list(collection, made, CHATS).entries

@@ -22,10 +22,10 @@ from tests.support.collections import (
     PROJECTS,
     collect,
     contents_of,
-    first_step,
     rows,
     states,
     store_list,
+    store_pending,
 )
 from tests.support.organization import (
     Organization,
@@ -33,7 +33,6 @@ from tests.support.organization import (
     at,
     file_entry,
     generated_entry,
-    page_of,
 )
 
 
@@ -152,20 +151,12 @@ def test_what_does_not_fit_is_told_and_spoils_nothing_else(path, entry, said):
     made.add_message("claude_chat_1", files=[file_entry("a")])
     with Collection(path, Wanted()) as collection:
         store_list(collection, made, CHATS)
-        (pending,) = collection.pending((0, 0), 2)
-        store_list_of_files(collection, made, pending.listing)
+        store_pending(collection, made)
         (unfit,) = collection.tally.unfit
     assert said in unfit
     assert "\n" not in unfit
     assert {"file_a": State.LIVE} == states(path)
     assert 1 == len(collect(path, made, lists=[CHATS]))
-
-
-def store_list_of_files(
-    collection: Collection, organization: Organization, listing: client.Listing
-) -> None:
-    step = first_step(listing)
-    collection.store(step, page_of(organization, step))
 
 
 def test_texts_without_a_utf8_form_are_kept_as_escapes(path):

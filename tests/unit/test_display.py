@@ -34,12 +34,13 @@ def test_without_a_terminal_a_row_is_a_line(capsys):
 
 
 def test_lines_tell_at_once_why_nothing_moves(capsys):
-    """A new reason to wait is a line; the same one again is not, and neither is every file."""
+    """The beginning of a wait is told at once; another reason to wait is not, and neither is every file."""
     with display.progress("exporting", 9) as shown:
         for _ in range(5):
             shown.advance(1000)
         shown.waits("waiting for the budget")
         shown.waits("waiting for the budget")
+        shown.waits("waiting for the service")
     assert "exporting: 5 of 9 files, 4.9 KiB; waiting for the budget\n" == capsys.readouterr().err
 
 
@@ -47,10 +48,12 @@ def test_a_terminal_gets_a_bar(monkeypatch):
     """With files, size and the reason to wait."""
     stderr = Terminal()
     monkeypatch.setattr(sys, "stderr", stderr)
+    monkeypatch.setenv("COLUMNS", "120")  # room for all of it
     with display.progress("exporting", 2) as shown:
         shown.advance(2048)
-        shown.waits("waiting")
-    assert "exporting" in stderr.getvalue()
+        shown.waits("waiting for the budget")
+    for said in ("exporting", "1/2", "2.0 KiB", "waiting for the budget"):
+        assert said in stderr.getvalue()
 
 
 @pytest.mark.parametrize(
