@@ -228,7 +228,7 @@ class Pacer:
         # `sent + WINDOW_S - now <= 0`, as `_wait_s` has it: in floating point another form may differ.
         while self._sent and self._sent[0] + WINDOW_S - now <= 0:
             self._sent.popleft()
-        if self._left is not None and self._left <= 0 and self._reset_at - now <= 0:
+        if self._left is not None and self._reset_at - now <= 0:
             self._left = None  # a new window; its first answers tell what it holds
             self._is_blind = True
 
@@ -291,7 +291,7 @@ def _reset_in_s(headers: Mapping[str, str], wall: datetime) -> float | None:
 
 
 def _date_of(headers: Mapping[str, str]) -> datetime | None:
-    with contextlib.suppress(KeyError, ValueError):
+    with contextlib.suppress(KeyError, ValueError, OverflowError):
         return _aware(parsedate_to_datetime(headers["date"]))
     return None
 

@@ -110,19 +110,21 @@ class Adoption:
     async def _adopt_finished(self) -> None:
         async with self._adopting:
             batch, self._finished = self._finished, []
-            is_adopted = False
+            stored: frozenset[str] = frozenset()
             try:
                 spools = [_finished_spool(body) for body in batch]
-                rows = await self._disk.run(lambda: self._store.adopt(spools)) if batch else []
-                is_adopted = True
-                self._note_acquired(rows)
+                if spools:
+                    adopted = await self._disk.run(lambda: self._store.adopt(spools))
+                    stored = frozenset(row.claude_file_id for row in adopted.rows)
+                    _tell_failures(adopted.failures)
+                    self._note_acquired(adopted.rows)
             except trio.Cancelled:  # before a thread was free: the end of the mount tries again
                 self._finished = batch + self._finished
                 batch = []
                 raise
             finally:
                 for body in batch:
-                    body.settle(is_adopted=is_adopted)
+                    body.settle(is_adopted=body.claude_file_id in stored)
                     if not body.opens:
                         self._on_settled(body)
             await self._evict()
@@ -141,6 +143,11 @@ class Adoption:
         self._counters.evicted += len(evicted)
         if evicted:
             self._journal([("evicted", {"claude_file_id": key}) for key in evicted])
+
+
+def _tell_failures(failures: Mapping[str, OSError]) -> None:
+    for claude_file_id, error in failures.items():
+        log.error("%s: acquired, but not taken into the case: %s", claude_file_id, error)
 
 
 def _finished_spool(body: Body) -> FinishedSpool:

@@ -59,7 +59,7 @@ class Ahead:
 
     def _start(self, place: Place) -> None:
         entry = self._catalog.find_number(place.number)
-        if entry is None or not self._is_worth_it(entry):
+        if entry is None or not (entry.is_shown and self._is_worth_it(entry)):
             return
         self._unread[place.claude_file_id] = False
         if len(self._unread) > _REMEMBERED:

@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
 from datetime import UTC, datetime
 
@@ -17,6 +17,7 @@ import trio
 
 import client
 import fsmount
+from fsmount.aftermath import clean_up, deletions
 from fsmount.ahead import Ahead
 from fsmount.answers import Rules, Stale
 from fsmount.browse import Views
@@ -24,7 +25,7 @@ from fsmount.case import Case, user_name
 from fsmount.catalog import Catalog
 from fsmount.config import MountSettings
 from fsmount.content import Contents
-from fsmount.custody import CustodyLog, iter_entries
+from fsmount.custody import CustodyLog
 from fsmount.deletion import Deleter, Readers
 from fsmount.doubts import Doubts
 from fsmount.endpoints import Endpoints
@@ -71,14 +72,16 @@ async def open_filesystem(
             closing(Folders(case.catalog_path, shows_kept=settings.offline))
         )
         store = stack.enter_context(closing(ContentStore(case.catalog_path, case.content_dir)))
-        journal.append("mounted", _facts(settings))
-        _clean_up_after_crash(case, store, journal)
+        mounted_seq = journal.append("mounted", _facts(settings))
+        await clean_up(case, catalog, store, journal, mounted_seq)
         await catalog.add_ids(ids)
         store.mark_running(running=True)
         async with trio.open_nursery() as nursery:
             parts = _Parts(settings, case, timeout_s, journal, catalog, store, folders, nursery)
             try:
-                yield parts.build()
+                built = parts.build()
+                parts.finish_old_deletions(mounted_seq)
+                yield built
             finally:
                 nursery.cancel_scope.cancel()
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_S):
@@ -158,10 +161,13 @@ class _Parts:
             on_open=ahead.note_open if ahead else lambda _entry: None,
             views=self._views,
         )
-        if self._service:
-            deletions = functools.partial(_deletions, self._case)
-            self._nursery.start_soon(self._doubts(self._service).resolve_old, deletions)
         return Built(self._filesystem, self._contents, receive_stale, status.line)
+
+    def finish_old_deletions(self, before_seq: int) -> None:
+        """Have deletions of earlier mounts brought to their end, in the background."""
+        if self._service:
+            old = functools.partial(deletions, self._case, before_seq)
+            self._nursery.start_soon(self._doubts(self._service).resolve_old, old)
 
     async def aclose(self) -> None:
         """Take finished content into the store and close the connections."""
@@ -250,22 +256,3 @@ def _facts(settings: MountSettings) -> Mapping[str, object]:
         "host": socket.gethostname(),
         "options": options,
     }
-
-
-def _clean_up_after_crash(case: Case, store: ContentStore, journal: CustodyLog) -> None:
-    """Throw away what nothing vouches for, after a mount that did not end well."""
-    unfinished_bytes = case.clear_spool()
-    discarded = store.discard_unverified() if store.is_marked_running else []
-    for content in discarded:
-        journal.append("discarded", {**dataclasses.asdict(content), "why": "not verified"})
-    if store.is_marked_running:
-        journal.append("discarded", {"unfinished_bytes": unfinished_bytes, "why": "unclean end"})
-        log.warning("the last mount of this case did not end well; unverified bytes were discarded")
-
-
-def _deletions(case: Case) -> Iterator[Mapping[str, object]]:
-    return (
-        entry
-        for entry in iter_entries(case.custody_path)
-        if str(entry.get("event", "")).startswith("delete_")
-    )

@@ -61,6 +61,12 @@ def program_of(tid: int) -> Program:
     return Program(tgid, comm, f"{tgid}:{_started_at(tgid)}", frozenset(names))
 
 
+def is_running(identity: str) -> bool:
+    """Say whether the process that has this identity still runs; True where that can't be known."""
+    tgid, _, started_at = identity.partition(":")
+    return not tgid.isdecimal() or _started_at(int(tgid)) == started_at
+
+
 def is_killed(tid: int) -> bool | None:
     """Say whether a caller has been sent a fatal signal: nobody reads an answer to it then.
 

@@ -363,4 +363,7 @@ class Contents:
             log.error("%s could not be recorded: %s: %s", event, facts, error)
 
     async def _announce_size(self, claude_file_id: str) -> None:
-        self.on_true_size(claude_file_id)
+        try:
+            self.on_true_size(claude_file_id)
+        except Exception as error:  # the old size is shown for a while longer
+            log.error("%s: its true size can't be told to the kernel: %s", claude_file_id, error)

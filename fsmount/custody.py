@@ -9,6 +9,7 @@ append happens under a lock on it.
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import getpass
 import hashlib
@@ -27,6 +28,7 @@ GENESIS = "0" * 64  # what stands for the line before the first
 RECOVERED = "recovered"
 
 _TAIL_BYTES = 16 * 1024  # more than nearly every line, so that one read finds the last one
+_CLOSE_S = 5.0
 _RESERVED = frozenset({"seq", "time", "event", "prev"})
 _ENCODER = json.JSONEncoder(separators=(",", ":"))  # made once: json.dumps would make one an entry
 
@@ -83,6 +85,7 @@ class CustodyLog:
         self._size = -1
         self._head = _START
         self._mutex = threading.Lock()  # flock tells processes apart, not the threads of one
+        self._on_disk = threading.Lock()  # held while the disk is waited for
         with _as_custody_error(path), contextlib.ExitStack() as undo:
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
             undo.callback(os.close, self._fd)
@@ -103,32 +106,52 @@ class CustodyLog:
 
     def append_many(self, events: Iterable[Event], *, durable: bool = False) -> int:
         """Write entries in one go, all or none, and return the number of the last one."""
+        if durable:
+            return self._append_durably(events)
         with _as_custody_error(self.path), self._locked():
-            self._catch_up()
-            lines = bytearray()
-            head = self._head
-            for event, data in events:
-                line = self._line(head, event, data)
-                lines += line
-                head = _Head(head.seq + 1, _digest(line))
-            self._write(bytes(lines))
-            self._head = head
-            # The note goes second: it may lag behind after a crash, but must not promise what is not there.
-            if durable:
-                os.fsync(self._fd)
+            seq = self._append(events)
             self._write_note()
-            if durable:
-                os.fsync(self._head_fd)
+        return seq
+
+    def _append_durably(self, events: Iterable[Event]) -> int:
+        # The note goes second: it may lag behind after a crash, but must not promise what is not there.
+        # Others go on writing while the disk is waited for.
+        with self._on_disk, _as_custody_error(self.path):
+            with self._locked():
+                seq = self._append(events)
+            os.fsync(self._fd)
+            with self._locked():
+                self._catch_up()
+                self._write_note()
+            os.fsync(self._head_fd)
+        return seq
+
+    def _append(self, events: Iterable[Event]) -> int:
+        self._catch_up()
+        lines = bytearray()
+        head = self._head
+        for event, data in events:
+            line = self._line(head, event, data)
+            lines += line
+            head = _Head(head.seq + 1, _digest(line))
+        self._write(bytes(lines))
+        self._head = head
         return head.seq
 
     def close(self) -> None:
-        """Close the files."""
-        os.close(self._fd)
-        os.close(self._head_fd)
+        """Close the files, unless a thread still waits for a disk that hangs: it may be about to write."""
+        if self._on_disk.acquire(timeout=_CLOSE_S):
+            with self._mutex:
+                os.close(self._fd)
+                os.close(self._head_fd)
+                self._fd = self._head_fd = -1
+            self._on_disk.release()
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         with self._mutex:
+            if self._fd < 0:  # by a thread that the end of the mount did not wait for
+                raise OSError(errno.EBADF, "the log is closed", str(self.path))
             fcntl.flock(self._fd, fcntl.LOCK_EX)
             try:
                 yield

@@ -11,12 +11,13 @@ from typing import Protocol
 import trio
 
 import client
-from fsmount.callers import Caller, program_of
-from fsmount.errors import RefusedError
+from fsmount.callers import Caller, is_running, program_of
+from fsmount.errors import RefusedError, UnreachableError
 from fsmount.service import Service
 
 log = logging.getLogger(__name__)
 
+_DISK_S = 30.0  # how long a disk that hangs is waited for, after the answer has come
 _REMAINS_S = 10.0  # how long a deleted file's directory waits for `rm -r` to come to it
 
 OUTCOME_DELETED = "deleted"
@@ -24,6 +25,7 @@ OUTCOME_ALREADY_GONE = "already gone"
 OUTCOME_REFUSED = "refused"
 OUTCOME_FAILED = "not deleted"
 OUTCOME_UNKNOWN = "unknown"
+GONE = frozenset({OUTCOME_DELETED, OUTCOME_ALREADY_GONE})
 
 
 class Journal(Protocol):
@@ -38,24 +40,42 @@ class Readers:
     """Which processes have opened which content, for the guard against moving out of the mount.
 
     `mv`, `rsync --remove-source-files` and `zip -m` copy first and unlink then; whoever does that to a
-    mount of evidence seldom means to destroy the original for the whole organization.
+    mount of evidence seldom means to destroy the original for the whole organization. Memory is bounded: of
+    a process that has opened very much, it is only remembered that it has, and then it counts as a reader of
+    everything.
     """
 
     def __init__(self, max_entries: int = 100_000) -> None:
         self._max_entries = max_entries
-        self._pairs: dict[tuple[int, str], None] = {}
+        self._count = 0
+        self._read: dict[str, set[int] | None] = {}  # by process; None: everything
 
     def note(self, number: int, caller: Caller) -> None:
         """Remember that the caller's process opened content number `number`."""
-        key = (number, self._identity(caller))
-        self._pairs.pop(key, None)
-        self._pairs[key] = None
-        while len(self._pairs) > self._max_entries:
-            del self._pairs[next(iter(self._pairs))]
+        read = self._read.setdefault(self._identity(caller), set())
+        if read is None or number in read:
+            return
+        read.add(number)
+        self._count += 1
+        if self._count > self._max_entries:
+            self._forget_the_dead()
+            while self._count > self._max_entries:
+                self._generalize()
 
     def has_read(self, number: int, caller: Caller) -> bool:
-        """Say whether the caller's process has opened it in this mount."""
-        return (number, self._identity(caller)) in self._pairs
+        """Say whether the caller's process has opened it in this mount, or may have."""
+        read = self._read.get(self._identity(caller), ())
+        return read is None or number in read
+
+    def _forget_the_dead(self) -> None:
+        self._read = {key: read for key, read in self._read.items() if is_running(key)}
+        self._count = sum(len(read) for read in self._read.values() if read is not None)
+
+    def _generalize(self) -> None:
+        """Give up what the process that has opened most has opened."""
+        most = max(self._read, key=lambda key: len(self._read[key] or ()))
+        self._count -= len(self._read[most] or ())
+        self._read[most] = None
 
     @staticmethod
     def _identity(caller: Caller) -> str:
@@ -119,34 +139,46 @@ class Deleter:
 
         Errors: CustodyError before anything was sent; the client's errors, with the outcome in the log.
         """
-        program = program_of(caller.tid)
+        await self._note_request(claude_file_id, record, caller)
+        try:
+            await self._service.delete(claude_file_id)
+        except client.NotFoundError as error:
+            await note_outcome(self._journal, claude_file_id, OUTCOME_ALREADY_GONE, error)
+        except Exception as error:
+            await self._note_failure(claude_file_id, outcome_of(error), error)
+            raise
+        except BaseException as error:  # cancelled: the answer may be lost on the way
+            await self._note_failure(claude_file_id, OUTCOME_UNKNOWN, error)
+            raise
+        else:
+            await note_outcome(self._journal, claude_file_id, OUTCOME_DELETED, None)
+
+    async def _note_request(
+        self, claude_file_id: str, record: Mapping[str, object] | None, caller: Caller
+    ) -> None:
+        """Write what is going to be asked for, and by whom; nothing is sent before it is on the disk."""
         requested = {
             "claude_file_id": claude_file_id,
             "record": record,
             "uid": caller.uid,
             "pid": caller.tid,
-            "comm": program.comm,
+            "comm": program_of(caller.tid).comm,
         }
-        self._journal.append("delete_requested", requested, durable=True)
+        # Cancelled, it may still be written: an intention that came to nothing, which is asked about later.
+        await trio.to_thread.run_sync(
+            lambda: self._journal.append("delete_requested", requested, durable=True),
+            abandon_on_cancel=True,
+        )
+
+    async def _note_failure(self, claude_file_id: str, outcome: str, error: BaseException) -> None:
         try:
-            await self._service.delete(claude_file_id)
-        except client.NotFoundError as error:
-            note_outcome(self._journal, claude_file_id, OUTCOME_ALREADY_GONE, error)
-        except Exception as error:
-            outcome = outcome_of(error)
-            note_outcome(self._journal, claude_file_id, outcome, error)
+            await note_outcome(self._journal, claude_file_id, outcome, error)
+        finally:
             if outcome == OUTCOME_UNKNOWN:
                 self._on_doubt(claude_file_id)
-            raise
-        except BaseException as error:  # cancelled: the answer may be lost on the way
-            note_outcome(self._journal, claude_file_id, OUTCOME_UNKNOWN, error)
-            self._on_doubt(claude_file_id)
-            raise
-        else:
-            note_outcome(self._journal, claude_file_id, OUTCOME_DELETED, None)
 
 
-def note_outcome(
+async def note_outcome(
     journal: Journal,
     claude_file_id: str,
     outcome: str,
@@ -154,7 +186,10 @@ def note_outcome(
     *,
     is_resolved: bool = False,
 ) -> None:
-    """Write to the custody log what became of a deletion; `is_resolved`: found out later, by asking."""
+    """Write to the custody log what became of a deletion, whoever gives up waiting meanwhile.
+
+    `is_resolved`: it was found out later, by asking.
+    """
     data: dict[str, object] = {
         "claude_file_id": claude_file_id,
         "outcome": outcome,
@@ -164,15 +199,21 @@ def note_outcome(
         data["error"] = str(error) or type(error).__name__
     if is_resolved:
         data["resolved_by"] = "asking for the record"
-    journal.append("delete_outcome", data, durable=True)
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + _DISK_S):
+        await trio.to_thread.run_sync(
+            lambda: journal.append("delete_outcome", data, durable=True), abandon_on_cancel=True
+        )
 
 
 def outcome_of(error: Exception) -> str:
-    """Say what an error tells about whether the file still exists."""
-    if isinstance(error, client.AuthenticationError | client.PermissionDeniedError):
-        return OUTCOME_REFUSED
-    if isinstance(error, client.APIConnectionError):
-        return OUTCOME_UNKNOWN if error.bytes_sent else OUTCOME_FAILED
-    if isinstance(error, client.APIError):
-        return OUTCOME_UNKNOWN if error.status >= 500 else OUTCOME_FAILED
-    return OUTCOME_UNKNOWN if isinstance(error, client.InvalidResponseError) else OUTCOME_FAILED
+    """Say what an error tells about whether the file still exists; in doubt, that nobody knows."""
+    match error:
+        case client.AuthenticationError() | client.PermissionDeniedError():
+            return OUTCOME_REFUSED
+        case client.APIConnectionError(bytes_sent=False):
+            return OUTCOME_FAILED
+        case client.BudgetExhaustedError() | UnreachableError():  # before anything was sent
+            return OUTCOME_FAILED
+        case client.APIError() if error.status < 500:
+            return OUTCOME_FAILED
+    return OUTCOME_UNKNOWN

@@ -6,7 +6,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 import trio
 
 import client
-from fsmount.deletion import OUTCOME_DELETED, OUTCOME_FAILED, OUTCOME_UNKNOWN, Journal, note_outcome
+from fsmount.deletion import (
+    GONE,
+    OUTCOME_DELETED,
+    OUTCOME_FAILED,
+    OUTCOME_UNKNOWN,
+    Journal,
+    note_outcome,
+)
 from fsmount.service import Service
 
 log = logging.getLogger(__name__)
@@ -30,11 +37,19 @@ class Doubts:
         self._forget = forget
 
     async def resolve_old(self, entries: Callable[[], Iterable[Entry]]) -> None:
-        """Find out about the deletions that an earlier mount did not see the end of, as its log tells."""
-        pending = await trio.to_thread.run_sync(
-            lambda: unresolved(entries()), abandon_on_cancel=True
-        )
-        for claude_file_id in pending:
+        """Bring deletions of earlier mounts to their end, as the log tells of them.
+
+        What was deleted is forgotten where that was kept from happening; what became of the others is asked.
+        Nothing in the log may end the mount: its chain is for `fsmount log --check` to judge.
+        """
+        try:
+            found = await trio.to_thread.run_sync(lambda: list(entries()), abandon_on_cancel=True)
+        except Exception as error:
+            log.error("deletions of earlier mounts can't be looked up: %s", error, exc_info=error)
+            return
+        for claude_file_id in deleted(found):
+            await self._take_out(claude_file_id)
+        for claude_file_id in unresolved(found):
             await self._resolve(claude_file_id)
 
     async def resolve_new(self, claude_file_id: str) -> None:
@@ -44,34 +59,64 @@ class Doubts:
 
     async def _resolve(self, claude_file_id: str) -> None:
         try:
-            if await self._is_gone(claude_file_id):
-                await self._forget(claude_file_id)
+            is_gone = await self._is_gone(claude_file_id)
         except Exception:
             log.exception("could not find out what became of the deletion of %s", claude_file_id)
+        else:
+            if is_gone:
+                await self._take_out(claude_file_id)
+
+    async def _take_out(self, claude_file_id: str) -> None:
+        try:
+            await self._forget(claude_file_id)
+        except Exception:
+            log.exception("%s is deleted, but what the case has of it can't be", claude_file_id)
 
     async def _is_gone(self, claude_file_id: str) -> bool:
         """Ask, and note what the answer means; without one, the doubt stays for the next mount."""
         try:
             await self._service.ask(claude_file_id)
         except client.NotFoundError as error:
-            note_outcome(self._journal, claude_file_id, OUTCOME_DELETED, error, is_resolved=True)
+            await note_outcome(
+                self._journal, claude_file_id, OUTCOME_DELETED, error, is_resolved=True
+            )
             return True
         except Exception as error:
             log.warning(
                 "what became of the deletion of %s is still unknown: %s", claude_file_id, error
             )
             return False
-        note_outcome(self._journal, claude_file_id, OUTCOME_FAILED, None, is_resolved=True)
+        await note_outcome(self._journal, claude_file_id, OUTCOME_FAILED, None, is_resolved=True)
         return False
 
 
-def unresolved(entries: Iterable[Entry]) -> dict[str, int]:
-    """Return the deletions whose outcome the log does not know: file id to the request's seq."""
-    pending: dict[str, int] = {}
+def unresolved(entries: Iterable[Entry]) -> list[str]:
+    """Return the files of which the log does not know whether they were deleted.
+
+    A later request that was refused, or never sent, says nothing of an earlier one without an answer.
+    """
+    unanswered: dict[str, None] = {}
+    doubtful: dict[str, None] = {}
     for entry in entries:
-        claude_file_id = str(entry.get("claude_file_id"))
+        key = str(entry.get("claude_file_id"))
         if entry.get("event") == "delete_requested":
-            pending[claude_file_id] = int(str(entry.get("seq", 0)))
-        elif entry.get("event") == "delete_outcome" and entry.get("outcome") != OUTCOME_UNKNOWN:
-            pending.pop(claude_file_id, None)
-    return pending
+            if key in unanswered:  # its mount ended first
+                doubtful[key] = None
+            unanswered[key] = None
+        elif entry.get("event") == "delete_outcome":
+            unanswered.pop(key, None)
+            if entry.get("outcome") == OUTCOME_UNKNOWN:
+                doubtful[key] = None
+            elif entry.get("outcome") in GONE or entry.get("resolved_by"):
+                doubtful.pop(key, None)
+    return list(doubtful | unanswered)
+
+
+def deleted(entries: Iterable[Entry]) -> list[str]:
+    """Return the files that are gone for ever, as the log tells."""
+    gone = {
+        str(entry.get("claude_file_id")): None
+        for entry in entries
+        if entry.get("event") == "delete_outcome" and entry.get("outcome") in GONE
+    }
+    return list(gone)

@@ -27,6 +27,7 @@ import client
 from fsmount.complaints import disk_trouble, lost_bytes, wrong_bytes, wrong_size
 from fsmount.digest import Expected, Verdict, verdict_of
 from fsmount.disk import Disk
+from fsmount.errors import FsmountError
 from fsmount.flow import Stream
 from fsmount.intake import Intake
 from fsmount.nowait import Data
@@ -295,7 +296,7 @@ class Download:
                 self._after_lie(error)
             case SpoolConflictError():
                 self._end(failure=self._mismatch(str(error)))
-            case client.ComplianceError():
+            case client.ComplianceError() | FsmountError():
                 self._pause(error)
             case OSError():
                 self._end(failure=disk_trouble(self.expected.claude_file_id, error))

@@ -3,6 +3,8 @@
 The guards and the custody entries around the request are in `deletion`.
 """
 
+import trio
+
 from fsmount.callers import Caller
 from fsmount.catalog import Catalog, Entry
 from fsmount.content import Contents
@@ -10,7 +12,9 @@ from fsmount.deletion import Deleter
 from fsmount.entries import Entries
 from fsmount.errors import AbsentError, NotEmptyError, ReadOnlyError, RefusedError
 from fsmount.names import META_NAME
-from fsmount.objects import is_deletable
+from fsmount.objects import State, is_deletable
+
+_FORGET_S = 30.0
 
 
 class Removal:
@@ -52,7 +56,9 @@ class Removal:
         record = entry.record.raw if entry.record else None
         await deleter.delete(entry.claude_file_id, record, caller)
         self._entries.remains.leave(number, {META_NAME} - {name})
-        await self._forget(entry)
+        # It is gone for ever now: what is left of it here goes too, also when nobody waits for that any more.
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _FORGET_S):
+            await self._forget(entry)
         return True
 
     def rmdir(self, name: bytes) -> None:
@@ -70,11 +76,16 @@ class Removal:
         self._entries.remains.clear(entry.number)
 
     async def forget(self, claude_file_id: str) -> bool:
-        """Take out a file that turned out to be deleted; say whether the case knew it."""
+        """Take out a file that turned out to be deleted; say whether anything of it was left."""
         entry = self._catalog.find(claude_file_id)
-        if entry:
+        if entry is None:
+            return False
+        is_left = (
+            entry.state is not State.DELETED or self._contents.find(claude_file_id) is not None
+        )
+        if is_left:
             await self._forget(entry)
-        return entry is not None
+        return is_left
 
     async def _forget(self, entry: Entry) -> None:
         await self._catalog.mark_deleted(entry.claude_file_id)

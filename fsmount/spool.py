@@ -131,8 +131,11 @@ class SharedFd:
 
     def _close_if_unused(self) -> None:
         if self._is_closing and self._users == 0 and self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+            fd, self._fd = self._fd, -1
+            # Whatever close says, the number is free, and may be somebody else's at the next try. What is
+            # kept was synced, which tells of every error.
+            with contextlib.suppress(OSError):
+                os.close(fd)
 
 
 class SpoolConflictError(Exception):

@@ -14,10 +14,10 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from fsmount.database import connect, data_version, reported, transaction
 from fsmount.nowait import open_nowait
@@ -36,6 +36,7 @@ _ADOPT = (
 )
 _EVICTION_BATCH = 100
 _SYNCED_SINGLY = 8
+_UNKNOWN_FOR_NS = 60 * 10**9
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -73,6 +74,13 @@ class FinishedSpool:
     verified: Literal["yes", "no"]
     how: str
     request_id: str | None
+
+
+class Adopted(NamedTuple):
+    """What became of a group: the rows of what is stored now, and by id what kept the others out."""
+
+    rows: Sequence[StoredContent]
+    failures: Mapping[str, OSError]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -169,12 +177,21 @@ class ContentStore:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def adopt(self, finished: Sequence[FinishedSpool]) -> list[StoredContent]:
-        """Take complete bodies into the store, as one group; return their rows.
+    def adopt(self, finished: Sequence[FinishedSpool]) -> Adopted:
+        """Take complete bodies into the store, as one group.
 
-        Each body is on the disk and in its place before the rows say so.
+        Each body is on the disk and in its place before the rows say so. One that can't be placed, as on a
+        full disk, keeps no other out.
         """
         now = datetime.now(UTC).isoformat()
+        placed: list[FinishedSpool] = []
+        failures: dict[str, OSError] = {}
+        for spool in finished:
+            try:
+                self._move_in(spool)
+                placed.append(spool)
+            except OSError as error:
+                failures[spool.claude_file_id] = error
         rows = [
             StoredContent(
                 spool.claude_file_id,
@@ -187,15 +204,20 @@ class ContentStore:
                 now,
                 is_stored=True,
             )
-            for spool in finished
+            for spool in placed
         ]
-        self._sync([self._move_in(spool) for spool in finished])
-        with self._transaction():
-            self._writer.executemany(
-                _ADOPT,
-                ((*dataclasses.astuple(row), time.time_ns()) for row in rows),
-            )
-        return rows
+        try:
+            self._sync([self.content_path(row.claude_file_id) for row in rows])
+            with self._transaction():
+                self._writer.executemany(
+                    _ADOPT,
+                    ((*dataclasses.astuple(row), time.time_ns()) for row in rows),
+                )
+        except BaseException:
+            for row in rows:
+                self.content_path(row.claude_file_id).unlink(missing_ok=True)
+            raise
+        return Adopted(rows, failures)
 
     def note_mismatch(self, claude_file_id: str) -> None:
         """Record that what the service sends for this file does not have the hash that it should."""
@@ -275,16 +297,30 @@ class ContentStore:
         self._remove_bytes([claude_file_id for claude_file_id, _ in rows])
         return [Discarded(claude_file_id, size_bytes) for claude_file_id, size_bytes in rows]
 
+    def discard_unknown(self) -> list[Discarded]:
+        """Remove bytes that no row calls stored, as an unclean end may leave them.
+
+        What has come just now may belong to an export beside this process, and stays.
+        """
+        latest_ns = time.time_ns() - _UNKNOWN_FOR_NS
+        discarded: list[Discarded] = []
+        for path in self._content_dir.glob("*/*"):
+            row = self._look_up(path.name)
+            status = path.stat()
+            if not (row and row.is_stored) and status.st_ctime_ns < latest_ns:
+                path.unlink()
+                discarded.append(Discarded(path.name, status.st_size))
+        return discarded
+
     # -- pieces ----------------------------------------------------------------------------------
 
-    def _move_in(self, spool: FinishedSpool) -> Path:
+    def _move_in(self, spool: FinishedSpool) -> None:
         target = self.content_path(spool.claude_file_id)
         try:
             spool.place(target)
         except FileNotFoundError:
             target.parent.mkdir(mode=0o700, exist_ok=True)
             spool.place(target)
-        return target
 
     def _sync(self, paths: Sequence[Path]) -> None:
         """Wait until files and their names are on the disk.

@@ -14,7 +14,7 @@ import trio.testing
 import client
 from fsmount.content import Contents
 from fsmount.digest import RunningHash
-from fsmount.errors import AbsentError, MismatchError, OfflineError, SizeDiffersError
+from fsmount.errors import AbsentError, CaseError, MismatchError, OfflineError, SizeDiffersError
 from fsmount.intake import Intake
 from fsmount.readahead import Policy
 from fsmount.spool import Spool
@@ -157,6 +157,21 @@ async def test_another_size_fails_whoever_relied_on_it(tmp_path, recorded):
         assert [FILE_ID] == told
     assert {"size_differs", "acquired"} == set(events.names)
     assert 1 == len(source.requests)
+
+
+async def test_a_size_that_cant_be_announced_is_shown_later(tmp_path, caplog):
+    """The catalog that knows the file's number may be held by another process; the mount goes on."""
+
+    def refuse(_claude_file_id: str) -> None:
+        raise CaseError("the catalog is held by another process")
+
+    async with contents_of(ScriptedSource(BODY), tmp_path) as (contents, _):
+        contents.on_true_size = refuse
+        with pytest.raises(SizeDiffersError):
+            await read(contents, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert BODY == await read(contents, len(BODY))
+    assert "can't be told to the kernel" in caplog.text
 
 
 async def test_measuring_fetches_once(tmp_path):

@@ -1,6 +1,6 @@
 """Doubts: a deletion without an answer is asked about, and what is found out is in the custody log."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import pytest
@@ -8,6 +8,7 @@ import trio
 
 import client
 from fsmount.doubts import Doubts, unresolved
+from fsmount.errors import CustodyError
 from fsmount.service import Service
 
 A, B, C = "claude_file_a", "claude_file_b", "claude_file_c"
@@ -86,16 +87,69 @@ async def test_the_service_gets_a_moment_to_end_what_it_did_not_answer(autojump_
     assert [B] == world.forgotten
 
 
+def _outcome(claude_file_id: str, outcome: str, **more: object) -> dict[str, object]:
+    return {
+        "event": "delete_outcome",
+        "claude_file_id": claude_file_id,
+        "outcome": outcome,
+        **more,
+    }
+
+
 @pytest.mark.parametrize("outcome", ["deleted", "already gone", "refused", "not deleted"])
 def test_a_known_outcome_leaves_no_doubt(outcome):
     """Whichever it is; another request after it begins anew."""
-    answer = {"event": "delete_outcome", "claude_file_id": A, "outcome": outcome}
-    assert {B: 1} == unresolved([*_requested(A, B), answer])
-    assert {B: 1, A: 0} == unresolved([*_requested(A, B), answer, *_requested(A)])
+    answer = _outcome(A, outcome)
+    assert [B] == unresolved([*_requested(A, B), answer])
+    assert {A, B} == set(unresolved([*_requested(A, B), answer, *_requested(A)]))
 
 
 def test_an_unknown_outcome_is_none():
     """It is written where the answer was lost, and where waiting for it was interrupted."""
-    unknown = {"event": "delete_outcome", "claude_file_id": A, "outcome": "unknown"}
     other = {"event": "acquired", "claude_file_id": A}
-    assert {A: 0} == unresolved([*_requested(A), unknown, other])
+    assert [A] == unresolved([*_requested(A), _outcome(A, "unknown"), other])
+
+
+@pytest.mark.parametrize(
+    ("second", "is_clear"),
+    [
+        (_outcome(A, "not deleted"), False),
+        (_outcome(A, "refused"), False),
+        (_outcome(A, "unknown"), False),
+        (_outcome(A, "deleted"), True),
+        (_outcome(A, "already gone"), True),
+        (_outcome(A, "not deleted", resolved_by="asking for the record"), True),
+    ],
+)
+@pytest.mark.parametrize("first", [[], [_outcome(A, "unknown")]])
+def test_a_second_request_says_nothing_of_the_first(first, second, is_clear):
+    """One that was never sent, or refused, does not tell what became of one whose answer was lost."""
+    entries = [*_requested(A), *first, *_requested(A), second]
+    assert ([] if is_clear else [A]) == unresolved(entries)
+
+
+def _unreadable() -> Iterator[dict[str, object]]:
+    raise CustodyError("the log can't be read")
+
+
+async def test_an_odd_log_ends_nothing():
+    """Lines that were edited, or a log that can't be read: the mount goes on."""
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, {A: GONE})
+        odd: list[dict[str, object]] = [
+            {"event": "delete_requested", "claude_file_id": A, "seq": None},
+            {"event": None},
+        ]
+        await world.doubts.resolve_old(lambda: odd)
+        assert [A] == world.forgotten
+        await world.doubts.resolve_old(_unreadable)
+
+
+async def test_what_is_deleted_is_forgotten_without_asking():
+    """The log knows it; that the case had no time to forget it is no doubt."""
+    async with trio.open_nursery() as nursery:
+        world = World(nursery, {})
+        await world.doubts.resolve_old(
+            lambda: [*_requested(A, B), _outcome(A, "deleted"), _outcome(B, "already gone")]
+        )
+    assert ([A, B], []) == (world.forgotten, world.files.asked)

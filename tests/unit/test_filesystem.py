@@ -27,6 +27,7 @@ from fsmount.errors import (
 )
 from fsmount.filesystem import Filesystem
 from fsmount.inodes import HIDDEN_DIR, ROOT, STATUS, Inode, Kind, inode_of
+from fsmount.objects import State
 from fsmount.service import Service
 from fsmount.store import ContentStore
 from fsmount.tree import Attributes
@@ -437,6 +438,27 @@ async def test_nothing_is_deleted_when_the_custody_log_fails(tmp_path):
         w.journal.failure = None
         assert [] == w.files.deleted
         assert [b"a.txt", b"meta.json"] == await w.names(A)
+
+
+async def test_what_is_deleted_is_forgotten_though_its_deleter_is_killed(tmp_path, monkeypatch):
+    """After the confirmation nothing keeps the case from following."""
+    async with world(tmp_path, A, rules=Rules(allow_delete=True), records={A: record(A)}) as w:
+        directory = await w.entry(A)
+        scope = trio.CancelScope()
+        append = w.journal.append
+
+        def append_and_kill(event: str, data: object, *, durable: bool = False) -> None:
+            append(event, data, durable=durable)
+            if event == "delete_outcome":
+                trio.from_thread.run_sync(scope.cancel)
+
+        monkeypatch.setattr(w.journal, "append", append_and_kill)
+        with scope:
+            await w.fs.unlink(directory.inode, b"a.txt", OTHER)
+        entry = w.catalog.find(A)
+        assert entry is not None
+        assert State.DELETED is entry.state
+        assert ["delete_requested", "delete_outcome"] == w.journal.events
 
 
 async def test_whoever_has_read_may_not_delete(tmp_path):

@@ -150,3 +150,21 @@ def test_a_shared_descriptor_is_closed_after_its_last_user(tmp_path: Path):
             pass
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
+
+
+def test_a_descriptor_is_closed_once_whatever_close_says(tmp_path, monkeypatch):
+    """On some disks close tells of an error that came before; its number is free then, and another's."""
+    shared = SharedFd(os.open(tmp_path, os.O_RDONLY))
+    closed: list[int] = []
+
+    def close(fd: int) -> None:
+        closed.append(fd)
+        raise OSError(122, "Disk quota exceeded")
+
+    monkeypatch.setattr(os, "close", close)
+    number = shared.number
+    shared.close()
+    shared.close()
+    monkeypatch.undo()
+    os.close(number)
+    assert [number] == closed

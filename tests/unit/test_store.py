@@ -1,6 +1,7 @@
 """The store: what is called stored has its bytes, and what is known outlives them."""
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 from collections.abc import Iterator
@@ -45,13 +46,39 @@ def content(store: ContentStore, name: str) -> bytes | None:
 def test_finished_spools_become_content(store, tmp_path, count):
     """Singly or in a group: moved, found, readable, and nothing is left of the spool."""
     spools = [spool(tmp_path, f"file{n}", b"%d" % n * n) for n in range(count)]
-    rows = store.adopt(spools)
+    rows = store.adopt(spools).rows
     assert [s.claude_file_id for s in spools] == [row.claude_file_id for row in rows]
     for number in range(count):
         assert b"%d" % number * number == content(store, f"file{number}")
         assert rows[number] == store.find(f"file{number}")
     assert not list(tmp_path.glob("file*"))
     assert sum(s.size_bytes for s in spools) == store.total_bytes
+
+
+def test_a_body_that_cant_be_placed_keeps_no_other_out(store, tmp_path):
+    """As when the disk is full: what fits is stored, and the others are named."""
+    spools = [spool(tmp_path, name, name.encode()) for name in ("a", "b", "c")]
+
+    def no_room(_target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    adopted = store.adopt([spools[0], dataclasses.replace(spools[1], place=no_room), spools[2]])
+    assert ["a", "c"] == [row.claude_file_id for row in adopted.rows]
+    assert ["b"] == list(adopted.failures)
+    assert [b"a", None, b"c"] == [content(store, name) for name in ("a", "b", "c")]
+
+
+def test_bytes_whose_rows_cant_be_written_are_not_left_behind(store, tmp_path, monkeypatch):
+    """Nothing would ever find them again."""
+
+    def refuse(_rows: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(store, "_sync", refuse)
+    with pytest.raises(OSError, match="Input"):
+        store.adopt([spool(tmp_path, name, b"1") for name in ("a", "b")])
+    assert [] == [path for path in (tmp_path / "content").rglob("*") if path.is_file()]
+    assert 0 == store.total_bytes
 
 
 def test_the_tally_follows_replacement_and_removal(store, tmp_path):

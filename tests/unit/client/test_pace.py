@@ -156,6 +156,28 @@ def test_requests_under_way_are_not_spent_twice():
     assert 4 == pacer.budget(0.0).remaining
 
 
+@pytest.mark.parametrize("remaining", [0, 1, 300])
+def test_what_was_left_of_a_window_that_is_over_is_no_promise(remaining):
+    """Others may have used up the new one: as at the beginning, a few requests find that out."""
+    pacer = Pacer()
+    send(pacer, 0.0)
+    pacer.answered(200, told(remaining), 0.0, WALL)
+    for _ in range(MAX_BLIND):
+        send(pacer, 600.0)
+    assert math.inf == wait(pacer, 600.0)
+    pacer.answered(200, told(500, reset_in_s=30), 601.0, WALL)
+    send(pacer, 601.0)
+
+
+@pytest.mark.parametrize("date", ["Thu, 01 Jan 2026 00:00:00 +99999999999999999999", "x", ""])
+def test_an_absurd_date_is_none(date):
+    """Whatever a server says of the time, its answer counts."""
+    pacer = Pacer()
+    send(pacer, 0.0)
+    pacer.answered(200, told(7) | {"date": date}, 0.0, WALL)
+    assert 7 == pacer.budget(0.0).remaining
+
+
 def test_an_answer_that_was_overtaken_does_not_raise_what_is_left():
     """Of two answers about one window, the lower figure holds while requests are under way."""
     pacer = Pacer()
