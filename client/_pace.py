@@ -12,17 +12,15 @@ Rules:
 """
 
 import bisect
-import contextlib
 import dataclasses
 import enum
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from client._retry import backoff_s
-from client._wire import Kind, number
+from client._wire import Kind, date_of, number, retry_after_s
 
 WINDOW_S = 60.0
 MAX_BLIND = 8  # requests under way while nothing is known of the budget; each might meet a 429
@@ -181,7 +179,7 @@ class Pacer:
             self._blocks_in_a_row = 0
             return self._queue[:1]
         self._throttled += 1
-        self._block(number(headers.get("retry-after")), now)
+        self._block(retry_after_s(headers), now)
         return self._queue[:]
 
     def failed(self, ticket: Ticket, *, arrived: bool) -> Sequence[Ticket]:
@@ -238,18 +236,18 @@ class Pacer:
         self._counts[ticket.kind] += change
         self._retries += change if ticket.is_retry else 0
 
-    def _block(self, retry_after_s: float | None, now: float) -> None:
+    def _block(self, asked_s: float | None, now: float) -> None:
         """Hold everybody back: as long as the server says, else 1 s doubling with each block in a row."""
         self._is_blind = self._left is None
-        if retry_after_s is None:
+        if asked_s is None:
             if now < self._blocked_until:
                 return  # it was sent before the block began, so it says nothing new
-            retry_after_s = backoff_s(self._blocks_in_a_row)
+            asked_s = backoff_s(self._blocks_in_a_row)
             self._blocks_in_a_row += 1
-        self._blocked_until = max(self._blocked_until, now + retry_after_s)
+        self._blocked_until = max(self._blocked_until, now + asked_s)
 
     def _compare_clocks(self, headers: Mapping[str, str], wall: datetime) -> None:
-        theirs = None if number(headers.get("age")) else _date_of(headers)
+        theirs = None if number(headers.get("age")) else date_of(headers, "date")
         if theirs is not None:
             self.clock_ahead_s = (_aware(wall) - theirs).total_seconds()
 
@@ -286,14 +284,8 @@ def _reset_in_s(headers: Mapping[str, str], wall: datetime) -> float | None:
         reset = datetime.fromisoformat(headers.get(_RESET, ""))
     except ValueError:
         return None
-    wall = _date_of(headers) or wall  # without a date, our own clock has to do
+    wall = date_of(headers, "date") or wall  # without a date, our own clock has to do
     return min(WINDOW_S, max(0.0, (_aware(reset) - _aware(wall)).total_seconds()))
-
-
-def _date_of(headers: Mapping[str, str]) -> datetime | None:
-    with contextlib.suppress(KeyError, ValueError, OverflowError):
-        return _aware(parsedate_to_datetime(headers["date"]))
-    return None
 
 
 def _aware(time: datetime) -> datetime:

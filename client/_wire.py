@@ -4,10 +4,13 @@ Knows the API's paths, headers and JSON, and nothing of sending: no HTTP library
 where their bytes belong are in `_body`.
 """
 
+import contextlib
 import dataclasses
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Literal, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -130,7 +133,7 @@ def error_of(
     kind = _ERROR_OF.get(status, default)
     error = kind(status, error_type, message, request_id_of(headers), about=request.about)
     error.is_final = headers.get("x-should-retry", "").strip().lower() == "false"
-    error.retry_after_s = number(headers.get("retry-after"))
+    error.retry_after_s = retry_after_s(headers)
     if isinstance(error, errors.RangeNotSatisfiableError):
         match = _UNSATISFIED_RANGE.fullmatch(headers.get("content-range", "").strip())
         error.total = int(match[1]) if match else None
@@ -161,6 +164,26 @@ def one_line(text: str, max_chars: int) -> str:
 def request_id_of(headers: Mapping[str, str]) -> str | None:
     """Return the server's name for the request; None when it gave none."""
     return one_line(headers.get("request-id", ""), 100) or None
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Return how long the server asks to wait, at the least; None when it does not say.
+
+    The API gives seconds; what stands between may give a time, which is held against its own clock.
+    """
+    seconds = number(headers.get("retry-after"))
+    if seconds is None:
+        until, now = date_of(headers, "retry-after"), date_of(headers, "date")
+        seconds = max(0.0, (until - now).total_seconds()) if until and now else None
+    return seconds
+
+
+def date_of(headers: Mapping[str, str], name: str) -> datetime | None:
+    """Return a header's date (RFC 9110), aware; None when it is absent, or none at all."""
+    with contextlib.suppress(KeyError, ValueError, OverflowError):
+        date = parsedate_to_datetime(headers[name])
+        return date if date.tzinfo else date.replace(tzinfo=UTC)
+    return None
 
 
 def number(text: str | None) -> float | None:

@@ -136,6 +136,11 @@ class Body:
         return self.download.sha256 if self.download else None
 
     @property
+    def partial_bytes(self) -> int:
+        """How much of an unfinished download is here."""
+        return self.download.spool.extents.total_bytes if self.download else 0
+
+    @property
     def is_refusing(self) -> bool:
         """Say whether a recent failure is still remembered."""
         return self._refusal is not None and trio.current_time() < self._refusal[1]

@@ -27,7 +27,8 @@ from fsmount.store import ContentStore, StoredContent
 
 log = logging.getLogger(__name__)
 
-_IDLE_PARTIALS = 64  # unfinished files kept for their next reader; each holds a descriptor
+# Unfinished files that are kept for their next reader: each holds a descriptor, and room on the disk.
+_IDLE_PARTIALS, _IDLE_PARTIAL_BYTES = 64, 1 << 30
 _CLOSE_GRACE_S = 10.0  # for taking finished files into the store at the end
 
 
@@ -74,9 +75,11 @@ class Contents:
         self._nursery = nursery
         self._journal = journal
         self._policy = policy or Policy()
+        self._partial_bytes = min(_IDLE_PARTIAL_BYTES, cache_bytes or _IDLE_PARTIAL_BYTES)
         self._disk = Disk()
         self._bodies: dict[str, Body] = {}
         self._stale_pages: set[str] = set()
+        self._mismatched: set[str] = set()  # on their way into the store
         self._numbers = itertools.count(1)
         self._adoption = Adoption(
             store,
@@ -99,9 +102,11 @@ class Contents:
             verified: Literal["yes", "no"] = "yes" if verdict.is_verified else "no"
             return Known(verdict.size_bytes, verdict.md5, body.sha256, verified, is_stored=True)
         row = self._store.find(claude_file_id)
+        is_mismatch = claude_file_id in self._mismatched
         if row is None:
-            return None
-        return Known(row.size_bytes, row.md5, row.sha256, row.verified, row.is_stored)
+            return Known(None, None, None, "mismatch", is_stored=False) if is_mismatch else None
+        verdict_on_record = "mismatch" if is_mismatch and not row.is_stored else row.verified
+        return Known(row.size_bytes, row.md5, row.sha256, verdict_on_record, row.is_stored)
 
     def is_stored(self, claude_file_id: str) -> bool:
         """Say whether reading the file costs no request."""
@@ -258,7 +263,8 @@ class Contents:
     ) -> Expected:
         if row is None:
             return Expected(claude_file_id, size_bytes, md5)
-        acquired_md5 = row.md5 if row.verified == "yes" else None
+        # Whatever came since: what something once vouched for is what has to come again.
+        acquired_md5 = None if row.how == "none" else row.md5
         known = size_bytes if row.size_bytes is None else row.size_bytes
         return Expected(claude_file_id, known, md5, acquired_md5)
 
@@ -292,9 +298,22 @@ class Contents:
         if body.stored or not (body.download or body.is_refusing):
             self._drop(body)
             return
-        partials = [other for other in self._bodies.values() if not (other.opens or other.stored)]
-        for other in partials[: max(0, len(partials) - _IDLE_PARTIALS)]:
-            self._drop(other)
+        self._drop_old_partials(body)
+
+    def _drop_old_partials(self, latest: Body) -> None:
+        """Keep unfinished files within bounds; the latest one stays, since it is the next to be asked for."""
+        partials = [
+            body
+            for body in self._bodies.values()
+            if not (body.opens or body.stored) and body is not latest
+        ]
+        kept_bytes = sum(body.partial_bytes for body in partials)
+        for number, body in enumerate(partials):
+            is_within = kept_bytes <= self._partial_bytes
+            if is_within and len(partials) - number < _IDLE_PARTIALS:
+                return
+            kept_bytes -= body.partial_bytes
+            self._drop(body)
 
     def _drop(self, body: Body) -> None:
         del self._bodies[body.claude_file_id]
@@ -330,7 +349,18 @@ class Contents:
         self._stale_pages.add(body.claude_file_id)
         download.spool.discard()
         if is_final:
-            self._store.note_mismatch(body.claude_file_id)
+            self._mismatched.add(body.claude_file_id)
+            self._nursery.start_soon(self._record_mismatch, body.claude_file_id)
+
+    async def _record_mismatch(self, claude_file_id: str) -> None:
+        """Write it down in a thread: another process may hold the database for seconds."""
+        try:
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSE_GRACE_S):
+                await self._disk.run(lambda: self._store.note_mismatch(claude_file_id))
+        except Exception as error:
+            log.error("%s: that it mismatches can't be recorded: %s", claude_file_id, error)
+        finally:
+            self._mismatched.discard(claude_file_id)
 
     def note_unverified_pages(self, body: Body) -> None:
         """Have the kernel forget what it may hold of bytes that nothing has vouched for."""

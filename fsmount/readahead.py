@@ -44,6 +44,7 @@ class Policy:
     held_bytes: int = 4096  # the last page is kept back until the hash is known to be right
     linger_s: float = 5.0  # a stream nobody needs waits so long for the next open
     idle_s: float = 60.0  # with the file open and no ranges, giving up costs the whole body again
+    whole_s: float = 300.0  # a wait for the whole file that ended too soon will be taken up again
     max_streams: int = 4  # at once for one file
     max_breaks: int = 5  # resumptions of one download
     failure_memory_s: float = 5.0  # the kernel repeats a failed read page by page
@@ -120,7 +121,9 @@ def next_request(
     if want.end is not None and need >= want.end:
         return None
     if ranges is not Ranges.HONOURED:
-        return None if flows else Request(0, None)
+        # A stream beyond what is needed is one of those that ranges brought, before they turned out unusable.
+        is_coming = any(flow.pos is None or flow.pos <= need for flow in flows)
+        return None if is_coming else Request(0, None)
     if any(flow.pos is None for flow in flows):  # where its bytes go is not known yet
         return None
     if any(_reaches(policy, flow, need, want) for flow in flows):

@@ -6,6 +6,7 @@ until a reader moves on, or nobody needs them any more.
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
@@ -56,6 +57,7 @@ class Streams:
         self._waiters = Waiters()
         self._parked = trio.lowlevel.ParkingLot()
         self._is_crowded = False
+        self._wanted_until = -math.inf
 
     @property
     def is_idle(self) -> bool:
@@ -71,10 +73,19 @@ class Streams:
 
     @contextlib.contextmanager
     def waiting(self, want: Want, span: tuple[int, int] | None) -> Iterator[trio.Event]:
-        """Count a reader as waiting for the block, and open what it needs; see `Waiters.joined`."""
+        """Count a reader as waiting for the block, and open what it needs; see `Waiters.joined`.
+
+        Who waits for all of a file and reaches a deadline first asks again: so it goes on coming for a while,
+        or a file that takes longer than the deadline would never be had.
+        """
         with self._waiters.joined(want, span) as woken:
             self.open_wanted()
-            yield woken
+            try:
+                yield woken
+            except BaseException:
+                if want.end is None:
+                    self._wanted_until = trio.current_time() + self._policy.whole_s
+                raise
 
     def wake(self) -> None:
         """Wake all readers: there is a verdict, a failure, or another plan."""
@@ -110,6 +121,8 @@ class Streams:
         """Wait while `stream` is far enough ahead of everyone; False when it is to be given up."""
         parked_at = trio.current_time()
         while not self._goal.is_stopped:
+            if trio.current_time() < self._wanted_until:
+                return True
             limit = limit_of(
                 self._policy,
                 stream.flow,

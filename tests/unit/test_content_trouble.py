@@ -3,9 +3,10 @@
 import contextlib
 import errno
 import os
+import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,7 +16,7 @@ import trio
 from fsmount.answers import Counters
 from fsmount.digest import RunningHash
 from fsmount.disk import PendingBytes
-from fsmount.errors import CaseError, ContentError, CustodyError
+from fsmount.errors import CaseError, ContentError, CustodyError, MismatchError
 from fsmount.flow import Arrivals
 from fsmount.inodes import Kind, inode_of
 from fsmount.intake import Intake
@@ -23,7 +24,7 @@ from fsmount.open_files import OpenFiles
 from fsmount.readahead import Policy
 from fsmount.spool import Spool
 from tests.support.scripted import Fault, ScriptedSource
-from tests.unit.test_content import BODY, FILE_ID, contents_of, read
+from tests.unit.test_content import BODY, FILE_ID, POLICY, contents_of, read
 
 LARGE = os.urandom(600_000)  # more than is hashed on the way to the disk
 NO_ROOM = OSError(errno.ENOSPC, "No space left on device")
@@ -64,6 +65,26 @@ async def test_a_file_deleted_while_its_last_hash_is_on_its_way_is_not_taken_in(
         assert contents.find(FILE_ID) is None
         assert LARGE == await read(contents, len(LARGE))
     assert ["acquired"] == events.names
+
+
+class SlowSource(ScriptedSource):
+    """One piece a second."""
+
+    @contextlib.asynccontextmanager
+    async def open_stream(self, claude_file_id: str, **asked: Any) -> AsyncIterator[Any]:
+        async with super().open_stream(claude_file_id, **asked) as answer:
+            receive = answer.receive
+
+            async def receive_slowly() -> bytes:
+                await trio.sleep(1)
+                return await receive()
+
+            yield SimpleNamespace(
+                **{field: getattr(answer, field) for field in _ANSWER}, receive=receive_slowly
+            )
+
+
+_ANSWER = ("start", "end", "honoured_range", "total", "content_md5", "request_id")
 
 
 class TwoFiles:
@@ -169,9 +190,76 @@ async def test_pages_of_a_dropped_part_are_not_kept(tmp_path, monkeypatch):
         opened = await contents.open(FILE_ID, len(LARGE), None, whole=False)
         assert LARGE[:1000] == await opened.read(0, 1000)
         opened.close()
+        another = await contents.open("claude_file_another", len(LARGE), None, whole=False)
+        assert LARGE[:1000] == await another.read(0, 1000)
+        another.close()
         opened = await contents.open(FILE_ID, len(LARGE), None, whole=False)
         assert not opened.keep_cache
         opened.close()
+
+
+@pytest.mark.parametrize(
+    ("cache_bytes", "most_bytes", "kept"),
+    [(None, 1 << 30, 5), (None, 45_000, 3), (15_000, 1 << 30, 1)],
+)
+async def test_unfinished_files_are_kept_within_bounds(
+    tmp_path, monkeypatch, cache_bytes, most_bytes, kept
+):
+    """As many as fit, the oldest go first; the latest always stays, since it is the next to be asked for."""
+    monkeypatch.setattr("fsmount.content._IDLE_PARTIAL_BYTES", most_bytes)
+    source = ScriptedSource(LARGE, faults=[Fault("stall", 20_000)] * 5)
+    async with contents_of(source, tmp_path, cache_bytes=cache_bytes) as (contents, _):
+        for number in range(5):
+            opened = await contents.open(f"claude_file_{number}", len(LARGE), None, whole=False)
+            assert LARGE[:19_000] == await opened.read(0, 19_000)
+            opened.close()
+        spools = sorted(path.name for path in (tmp_path / "spool").iterdir())
+        assert [f"claude_file_{n}.{n + 1}" for n in range(5 - kept, 5)] == spools
+
+
+async def test_a_file_that_takes_longer_than_the_deadline_is_had_in_the_end(
+    autojump_clock, tmp_path
+):
+    """Who asks again finds what has come meanwhile, instead of beginning anew."""
+    source = SlowSource(BODY, chunk_bytes=len(BODY) // 119)
+    async with contents_of(source, tmp_path) as (contents, _):
+        with trio.move_on_after(90) as scope:
+            await contents.measure(FILE_ID, None)
+        assert scope.cancelled_caught
+        await trio.sleep(40)
+        assert len(BODY) == await contents.measure(FILE_ID, None)
+    assert [(0, None)] == source.requests
+
+
+async def test_a_whole_file_that_nobody_asks_for_again_is_given_up(autojump_clock, tmp_path):
+    """Some minutes are enough for who wants it to come back."""
+    source = SlowSource(BODY, chunk_bytes=len(BODY) // 1000)
+    async with contents_of(source, tmp_path) as (contents, _):
+        with trio.move_on_after(90):
+            await contents.measure(FILE_ID, None)
+        await trio.sleep(POLICY.whole_s + 2 * POLICY.linger_s)
+        assert 0 == source.open_streams
+        assert source.sent_bytes < len(BODY) / 2
+
+
+async def test_the_loop_does_not_wait_for_the_database(tmp_path):
+    """That a file mismatches is known at once, and written down when the database is free."""
+    faults = [Fault("flip", 99)] * 2
+    async with contents_of(ScriptedSource(BODY, faults=faults), tmp_path) as (contents, _):
+        with contextlib.closing(sqlite3.connect(tmp_path / "catalog.sqlite3")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(MismatchError):
+                await read(contents)
+            known = contents.find(FILE_ID)
+            assert known is not None
+            assert "mismatch" == known.verified
+            assert contents._store.find(FILE_ID) is None
+            other.execute("ROLLBACK")
+        while contents._mismatched:
+            await trio.sleep(0.01)
+        row = contents._store.find(FILE_ID)
+        assert row is not None
+        assert "mismatch" == row.verified
 
 
 async def test_what_waits_for_a_thread_at_the_end_is_taken_in(tmp_path):

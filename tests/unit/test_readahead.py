@@ -43,6 +43,15 @@ def test_without_ranges_there_is_one_stream_from_the_start(flows: list[Flow]):
     assert (None if flows else Request(0, None)) == request
 
 
+def test_a_stream_that_is_past_what_is_needed_is_not_waited_for():
+    """Ranges worked, and one answer was not what was asked for: streams far away bring nothing for it."""
+    far = [Flow(600 * MIB, None)]
+    request = next_request(POLICY, Extents(), far, want(500 * MIB), Ranges.IGNORED)
+    assert Request(0, None) == request
+    both = [*far, Flow(0, None)]
+    assert next_request(POLICY, Extents(), both, want(500 * MIB), Ranges.IGNORED) is None
+
+
 def test_a_far_reader_gets_a_bounded_window_where_ranges_work():
     """A lone far read asks for a window around it, aligned, and no more."""
     request = next_request(POLICY, Extents(), [Flow(0, None)], want(100 * MIB + 5), Ranges.HONOURED)

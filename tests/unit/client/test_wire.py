@@ -148,6 +148,20 @@ def test_a_rate_limit_tells_its_floor():
     assert refused(GET, 429, retry_after="-1").retry_after_s is None
 
 
+@pytest.mark.parametrize(
+    ("until", "now", "seconds"),
+    [
+        ("Fri, 27 Nov 2026 10:00:30 GMT", "Fri, 27 Nov 2026 10:00:00 GMT", 30),
+        ("Fri, 27 Nov 2026 10:00:00 GMT", "Fri, 27 Nov 2026 10:00:30 GMT", 0),
+        ("Fri, 27 Nov 2026 10:00:30 GMT", "", None),  # our own clock may be off by any time
+        ("Fri, 27 Nov 2026 10:00:30 +99999999999999999", "Fri, 27 Nov 2026 10:00:00 GMT", None),
+    ],
+)
+def test_a_time_to_wait_until_is_held_against_the_servers_own_clock(until, now, seconds):
+    """The API gives seconds; what stands in front of it may give a date."""
+    assert seconds == refused(GET, 429, retry_after=until, date=now).retry_after_s
+
+
 def test_a_deterministic_failure_is_final():
     """x-should-retry: false is kept on the error."""
     assert refused(GET, 500, x_should_retry="false").is_final
