@@ -30,6 +30,7 @@ _NEVER_ARRIVED = (
 # The budget bounds how many requests are under way; the pool need not.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30.0)
 
+_TOO_EARLY = "what came before it went on beyond its end"
 _NOWHERES_ANSWER = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n.\r\n0\r\n\r\n"
 
 Pool = TypeVar("Pool", httpcore.AsyncConnectionPool, httpcore.ConnectionPool)
@@ -84,7 +85,11 @@ class AsyncSender(_Sending):
 
         Errors: `FAILURES`.
         """
-        return await self._transport.handle_async_request(self._outgoing(request))
+        response = await self._transport.handle_async_request(self._outgoing(request))
+        if came_too_early(response):
+            await response.aclose()
+            raise httpx.RemoteProtocolError(_TOO_EARLY)
+        return response
 
     async def warm_up(self) -> None:
         """Send a request to nowhere, by way of everything that a real one would have to load first."""
@@ -119,7 +124,11 @@ class Sender(_Sending):
 
     def send(self, request: Request) -> httpx.Response:
         """Return the head of the answer; see `AsyncSender.send`."""
-        return self._transport.handle_request(self._outgoing(request))
+        response = self._transport.handle_request(self._outgoing(request))
+        if came_too_early(response):
+            response.close()
+            raise httpx.RemoteProtocolError(_TOO_EARLY)
+        return response
 
     def close(self) -> None:
         """Close all connections."""
@@ -136,6 +145,17 @@ def _pools(http: httpx.AsyncClient | httpx.Client, kind: type[Pool]) -> Iterator
         pool = getattr(made, "_pool", None)
         if isinstance(pool, kind) and hasattr(pool, "_network_backend"):
             yield pool
+
+
+def came_too_early(response: httpx.Response) -> bool:
+    """Say whether a head was there before anything was received for its request.
+
+    Where a body goes on beyond its announced end, the HTTP library takes the rest for the answer to the next
+    request on that connection. It is content that a stranger may have written, as the confirmation of a
+    deletion for one.
+    """
+    stream = response.extensions.get("network_stream")
+    return getattr(stream, "reads_since_write", None) == 0
 
 
 def unanswered(error: Exception, about: str) -> APIConnectionError:

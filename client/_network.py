@@ -1,7 +1,7 @@
-"""Larger reads from the network than the HTTP library asks for. Knows sockets, nothing of HTTP.
+"""Larger reads from the network than the HTTP library asks for, counted. Knows sockets, nothing of HTTP.
 
 httpcore reads 64 KiB at a time and offers no setting for it, but lets its network be replaced; so these
-wrappers pass every call on, and only raise the size of a read.
+wrappers pass every call on, raise the size of a read, and count the reads since something was sent.
 
 Measured over loopback (1 GiB in chunks of 256 KiB, trio, CPython 3.11, glibc, medians of 5), MB/s by size of
 a read: 64 KiB 1920, 96 KiB 2290, 192 KiB 2400, 256 KiB 4260, 512 KiB 880. The first GiB or two of a process
@@ -21,14 +21,17 @@ class WideAsyncStream(httpcore.AsyncNetworkStream):
     """A connection that reads at least `READ_BYTES` at a time."""
 
     def __init__(self, stream: httpcore.AsyncNetworkStream) -> None:
+        self.reads_since_write = 0
         self._stream = stream
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Return what is there, up to the larger of the two sizes."""
+        self.reads_since_write += 1
         return await self._stream.read(max(max_bytes, READ_BYTES), timeout)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send all of it."""
+        self.reads_since_write = 0
         await self._stream.write(buffer, timeout)
 
     async def aclose(self) -> None:
@@ -77,14 +80,17 @@ class WideStream(httpcore.NetworkStream):
     """A connection that reads at least `READ_BYTES` at a time, for ordinary code."""
 
     def __init__(self, stream: httpcore.NetworkStream) -> None:
+        self.reads_since_write = 0
         self._stream = stream
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Return what is there, up to the larger of the two sizes."""
+        self.reads_since_write += 1
         return self._stream.read(max(max_bytes, READ_BYTES), timeout)
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send all of it."""
+        self.reads_since_write = 0
         self._stream.write(buffer, timeout)
 
     def close(self) -> None:

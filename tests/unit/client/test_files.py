@@ -28,6 +28,7 @@ GOOD = chunked(DATA, content_md5=base64.b64encode(hashlib.md5(DATA).digest()).de
 WRONG = chunked(b"some evidencE", content_md5=base64.b64encode(hashlib.md5(DATA).digest()).decode())
 UNVOUCHED = chunked(DATA)
 CUT = [*chunked(DATA, end=False), END]
+MD5_OF_ABC = base64.b64encode(hashlib.md5(b"abc").digest()).decode()
 DELETED = document({"id": FILE_ID, "type": "claude_file_deleted"})
 
 
@@ -278,3 +279,39 @@ def test_only_files_can_be_deleted():
     with Network().client() as api:
         assert not hasattr(api.generated_files, "delete")
         assert not hasattr(api.artifacts, "delete")
+
+
+# -- connections -----------------------------------------------------------------------------------
+
+
+def _with_surplus(surplus: bytes) -> bytes:
+    """Return a content whose body goes on beyond its announced end, as a broken proxy may send it."""
+    return head(200, {"content-length": "3", "content-md5": MD5_OF_ABC}) + b"abc" + surplus
+
+
+def test_what_a_stranger_wrote_confirms_no_deletion(front):
+    """The surplus of a body is never the answer to the next request on its connection."""
+    network = Network([_with_surplus(DELETED), failure(403)])
+
+    async def read_and_delete(api):
+        assert b"abc" == await api.files.download(FILE_ID)
+        await api.files.delete(FILE_ID)
+
+    with pytest.raises(client.APIConnectionError, match="went on beyond its end") as caught:
+        front.run(network, read_and_delete)
+    assert caught.value.bytes_sent  # nobody knows: it has to be asked for
+    assert 0 == network.open_connections
+
+
+def test_what_a_stranger_wrote_is_no_record(front):
+    """A request that may be repeated goes out again, on another connection."""
+    network = Network(
+        [_with_surplus(record(filename="forged")), record(filename="1"), record(filename="2")]
+    )
+
+    async def read_and_get(api):
+        assert b"abc" == await api.files.download(FILE_ID)
+        return await api.files.get(FILE_ID)
+
+    assert "2" == front.run(network, read_and_get).filename
+    assert (3, 2) == (len(network.sent), network.connections)
