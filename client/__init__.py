@@ -47,7 +47,7 @@ from client._files import (
 )
 from client._listed import Chat, Family, Mention, Page, Project, User
 from client._models import Artifact, File, GeneratedFile
-from client._pace import Budget, Priority, Stats
+from client._pace import Budget, Priority, Stats, Urgency
 from client._pages import AsyncPages, Pages
 from client._scope import Scope
 from client._walk import Listing, Step, Walk
@@ -101,6 +101,7 @@ __all__ = [
     "Stats",
     "Step",
     "TruncatedError",
+    "Urgency",
     "User",
     "Walk",
 ]

@@ -16,7 +16,7 @@ from client._body import placement_of, require_md5
 from client._content import AsyncDownloadStream, ContentStream, DownloadStream
 from client._errors import FileTooLargeError, RangeNotSatisfiableError
 from client._models import Artifact, File, GeneratedFile
-from client._pace import Priority
+from client._pace import Priority, Urgency
 from client._transport import AsyncTransport, Transport
 
 Record = TypeVar("Record", File, GeneratedFile, Artifact)
@@ -123,14 +123,14 @@ class AsyncContents(Generic[Record]):
         offset: int = 0,
         end: int | None = None,
         ask_range: bool = True,
-        priority: Priority = _INTERACTIVE,
+        priority: Priority | Urgency = _INTERACTIVE,
         max_retries: int | None = None,
     ) -> AsyncIterator[ContentStream]:
         """Open the content at an offset, as far as the server can do that.
 
         The stream says where it really starts: at 0 where the server ignores ranges. A range is asked for at
         offset 0 too, since the answer then tells, at no cost, whether ranges are honoured. Leaving the
-        context closes the connection at once.
+        context closes the connection at once. An `Urgency` may be raised while the request waits.
         Units: `offset` and `end` (exclusive) in bytes.
         Errors: as `get`; RangeNotSatisfiableError beyond the end; InvalidResponseError for a range other
         than the one asked for, before any byte; ValueError for an offset without asking for a range.
@@ -152,7 +152,11 @@ class AsyncContents(Generic[Record]):
             await stream.aclose()
 
     async def _open(
-        self, request: wire.Request, offset: int, priority: Priority, max_retries: int | None
+        self,
+        request: wire.Request,
+        offset: int,
+        priority: Priority | Urgency,
+        max_retries: int | None,
     ) -> tuple[wire.Request, httpx.Response]:
         try:
             return request, await self._transport.open(request, priority, max_retries)

@@ -12,11 +12,12 @@ Rules:
 """
 
 import bisect
+import contextlib
 import dataclasses
 import enum
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from client._retry import backoff_s
@@ -36,6 +37,30 @@ class Priority(enum.IntEnum):
     INTERACTIVE = 0
     READAHEAD = 1
     BACKGROUND = 2
+
+
+class Urgency:
+    """A priority that can be raised while its request waits, as when somebody comes to wait for it."""
+
+    def __init__(self, priority: Priority) -> None:
+        self.priority = priority
+        self._watchers: list[Callable[[Priority], None]] = []
+
+    def raise_to(self, priority: Priority) -> None:
+        """Go before others from now on; never behind."""
+        if priority < self.priority:
+            self.priority = priority
+            for tell in tuple(self._watchers):
+                tell(priority)
+
+    @contextlib.contextmanager
+    def watched(self, tell: Callable[[Priority], None]) -> Iterator[None]:
+        """Tell of each rise within the block."""
+        self._watchers.append(tell)
+        try:
+            yield
+        finally:
+            self._watchers.remove(tell)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,6 +151,14 @@ class Pacer:
         ticket = Ticket(priority, self._numbers, kind, is_retry)
         bisect.insort(self._queue, ticket, key=lambda queued: queued.rank)
         return ticket
+
+    def raise_to(self, ticket: Ticket, priority: Priority) -> Sequence[Ticket]:
+        """Let a ticket that still waits go by another priority; return who should look again."""
+        if ticket in self._queue:
+            self._queue.remove(ticket)
+            ticket.priority = priority
+            bisect.insort(self._queue, ticket, key=lambda queued: queued.rank)
+        return self._queue[:1]
 
     def leave(self, ticket: Ticket) -> Sequence[Ticket]:
         """Give a place back that is not needed any more; return who should look again."""

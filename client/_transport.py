@@ -18,7 +18,7 @@ from client._body import BoundCheck
 from client._errors import APIConnectionError, ComplianceError, TruncatedError
 from client._http import FAILURES, AsyncBody, AsyncSender, Body, Sender, unanswered
 from client._judge import Judge, Options
-from client._pace import Budget, Priority, Stats, Ticket
+from client._pace import Budget, Priority, Stats, Ticket, Urgency
 from client._wire import Request, request_id_of
 
 _MAX_ERROR_BYTES = 64 * 1024
@@ -65,7 +65,7 @@ class AsyncTransport:
         await self._http.aclose()
 
     async def open(
-        self, request: Request, priority: Priority, max_retries: int | None = None
+        self, request: Request, priority: Priority | Urgency, max_retries: int | None = None
     ) -> httpx.Response:
         """Return a successful answer whose body has not been read; the caller closes it.
 
@@ -82,7 +82,7 @@ class AsyncTransport:
     async def _repeat(
         self,
         request: Request,
-        priority: Priority,
+        priority: Priority | Urgency,
         max_retries: int | None,
         attempt_once: Callable[[Request, Ticket], Awaitable[Answer]],
     ) -> Answer:
@@ -101,16 +101,18 @@ class AsyncTransport:
             attempt += 1
 
     async def _turn(
-        self, request: Request, priority: Priority, until: float, *, is_retry: bool
+        self, request: Request, priority: Priority | Urgency, until: float, *, is_retry: bool
     ) -> Ticket:
         """Wait until the budget has room; whoever stops waiting lets the next one look."""
         pacer = self._judge.pacer
-        ticket = pacer.join(request.kind, priority, is_retry=is_retry)
+        urgency = Urgency(priority) if isinstance(priority, Priority) else priority
+        ticket = pacer.join(request.kind, urgency.priority, is_retry=is_retry)
         try:
-            while wait_s := self._judge.turn_s(ticket, request, anyio.current_time(), until):
-                waker = self._wakers[ticket] = anyio.Event()
-                with anyio.move_on_after(wait_s):
-                    await waker.wait()
+            with urgency.watched(lambda raised: self._wake(pacer.raise_to(ticket, raised))):
+                while wait_s := self._judge.turn_s(ticket, request, anyio.current_time(), until):
+                    waker = self._wakers[ticket] = anyio.Event()
+                    with anyio.move_on_after(wait_s):
+                        await waker.wait()
         finally:
             self._wakers.pop(ticket, None)
             self._wake(pacer.leave(ticket))

@@ -111,12 +111,11 @@ class _Parts:
         self._store = store
         self._nursery = nursery
         self._api = None if settings.offline else _api(settings, timeout_s)
-        self._service = _service(self._api, nursery) if self._api else None
+        self._service = Service(Endpoints(self._api), nursery) if self._api else None
         self._views = Views(folders) if settings.views else None
         self._contents = Contents(
             store,
             self._service,
-            ahead=self._service.ahead if self._service else None,
             spool_dir=case.spool_dir,
             nursery=nursery,
             journal=journal.append_many,
@@ -222,11 +221,6 @@ class _Parts:
         }
         self._journal.append("gone", facts)
         stale.send_nowait(claude_file_id.encode())
-
-
-def _service(api: client.AsyncComplianceClient, nursery: trio.Nursery) -> Service:
-    ahead = Endpoints(api, client.Priority.READAHEAD)
-    return Service(Endpoints(api), nursery, ahead)
 
 
 def _api(settings: MountSettings, timeout_s: float) -> client.AsyncComplianceClient:

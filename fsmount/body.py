@@ -145,6 +145,12 @@ class Body:
         """Say whether a recent failure is still remembered."""
         return self._refusal is not None and trio.current_time() < self._refusal[1]
 
+    def hurry(self) -> None:
+        """Let what was only wanted in case of need go before others: somebody waits for it now."""
+        self.is_ahead = False
+        if self.download:
+            self.download.hurry()
+
     def open(self, *, keep_cache: bool) -> OpenContent:
         """Add one open file."""
         opened = OpenContent(self, Pattern(self._policy), keep_cache=keep_cache)

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import trio
 
+import client
 from fsmount.adoption import Adoption, Counters, Journal
 from fsmount.body import Body, OpenContent
 from fsmount.digest import Expected
@@ -48,7 +49,7 @@ class Known(NamedTuple):
 class Contents:
     """All files' bytes.
 
-    `source` None means that no request is made; `ahead` is asked for what nobody waits for yet.
+    `source` None means that no request is made.
     `on_true_size` is told the id of a file whose size turned out other than recorded, so that whoever
     showed the old one can correct it.
     """
@@ -58,7 +59,6 @@ class Contents:
         store: ContentStore,
         source: Source | None,
         *,
-        ahead: Source | None = None,
         spool_dir: Path,
         nursery: trio.Nursery,
         journal: Journal,
@@ -70,7 +70,6 @@ class Contents:
         self.on_true_size = on_true_size
         self._store = store
         self._source = source
-        self._ahead = ahead or source
         self._spool_dir = spool_dir
         self._nursery = nursery
         self._journal = journal
@@ -224,15 +223,14 @@ class Contents:
     ) -> Body:
         body = self._bodies.get(claude_file_id)
         if body:
-            body.is_ahead = body.is_ahead and is_ahead
-            return body
+            return _wanted(body, is_ahead=is_ahead)
         row = self._store.find(claude_file_id)
         fd = await self._disk.run(lambda: self._store.open_content(claude_file_id)) if row else None
         body = self._bodies.get(claude_file_id)  # another open may have come first, meanwhile
         if body:
             if fd is not None:
                 os.close(fd)
-            return body
+            return _wanted(body, is_ahead=is_ahead)
         if fd is None and self._source is None:
             raise OfflineError(
                 f"{claude_file_id}: the case does not hold its content and the mount is offline;"
@@ -272,8 +270,7 @@ class Contents:
         self, expected: Expected, on_end: Callable[[Download], None], *, is_ahead: bool
     ) -> Download:
         """Begin a download with an empty spool; see `body.Owner`."""
-        source = self._ahead if is_ahead else self._source
-        if source is None:
+        if self._source is None:
             raise OfflineError(f"{expected.claude_file_id}: not stored, and the mount is offline")
         self.counters.downloads += 1
         return Download(
@@ -282,7 +279,8 @@ class Contents:
                 self._spool_dir / f"{expected.claude_file_id}.{next(self._numbers)}",
                 in_memory=(expected.size_bytes or SMALL_BYTES + 1) <= SMALL_BYTES,
             ),
-            source=source,
+            source=self._source,
+            urgency=client.Urgency(client.Priority.READAHEAD) if is_ahead else None,
             nursery=self._nursery,
             disk=self._disk,
             policy=self._policy,
@@ -397,3 +395,9 @@ class Contents:
             self.on_true_size(claude_file_id)
         except Exception as error:  # the old size is shown for a while longer
             log.error("%s: its true size can't be told to the kernel: %s", claude_file_id, error)
+
+
+def _wanted(body: Body, *, is_ahead: bool) -> Body:
+    if not is_ahead:
+        body.hurry()
+    return body

@@ -52,6 +52,7 @@ class Download:
         spool: Spool,
         *,
         source: Source,
+        urgency: client.Urgency | None = None,
         nursery: trio.Nursery,
         disk: Disk,
         policy: Policy,
@@ -66,6 +67,7 @@ class Download:
         self._streams = Streams(policy, spool.extents, self, self._start)
         self._intake = Intake(spool, nursery=nursery, disk=disk, on_hashed=self._after_hashing)
         self._source = source
+        self._urgency = urgency
         self._nursery = nursery
         self._policy = policy
         self._on_end = on_end
@@ -163,6 +165,11 @@ class Download:
         await self._intake.hash_rest()
         self._after_hashing(None)
 
+    def hurry(self) -> None:
+        """Have requests that still wait go before those that nobody waits for."""
+        if self._urgency:
+            self._urgency.raise_to(client.Priority.INTERACTIVE)
+
     def abort(self, error: Exception) -> None:
         """End the attempt now: readers get `error`, streams are closed."""
         self._end(failure=error)
@@ -242,6 +249,7 @@ class Download:
             offset=stream.request.start,
             end=stream.request.end,
             ask_range=self._streams.ranges is not Ranges.IGNORED,
+            urgency=self._urgency,
         )
         error = await Transfer(stream, opening, self._intake, self).run()
         if error:

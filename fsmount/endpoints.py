@@ -8,7 +8,7 @@ from fsmount.source import ByteStream
 
 
 class Endpoints:
-    """Records, contents and deletion, whatever family an id belongs to; all with one priority."""
+    """Records, contents and deletion, whatever family an id belongs to; with one priority as a rule."""
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class Endpoints:
         offset: int = 0,
         end: int | None = None,
         ask_range: bool = True,
+        urgency: client.Urgency | None = None,
     ) -> AbstractAsyncContextManager[ByteStream]:
         """Open the body of one object."""
         family = family_of(claude_file_id)
@@ -48,5 +49,9 @@ class Endpoints:
         elif family is client.Family.ARTIFACT:
             contents = self._api.artifacts
         return contents.open_stream(
-            claude_file_id, offset=offset, end=end, ask_range=ask_range, priority=self._priority
+            claude_file_id,
+            offset=offset,
+            end=end,
+            ask_range=ask_range,
+            priority=urgency or self._priority,
         )

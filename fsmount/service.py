@@ -43,6 +43,7 @@ class Files(Protocol):
         offset: int = 0,
         end: int | None = None,
         ask_range: bool = True,
+        urgency: client.Urgency | None = None,
     ) -> AbstractAsyncContextManager[ByteStream]:
         """Open the body of one file."""
         ...
@@ -98,9 +99,8 @@ class Service:
     Errors of all methods: UnreachableError at once while the host can't be reached; else the client's.
     """
 
-    def __init__(self, files: Files, nursery: trio.Nursery, ahead: Files | None = None) -> None:
+    def __init__(self, files: Files, nursery: trio.Nursery) -> None:
         self._files = files
-        self.ahead = Ahead(self, ahead or files)
         self._nursery = nursery
         self._breaker = Breaker()
         self._flights: dict[str, _Flight] = {}
@@ -137,22 +137,20 @@ class Service:
 
     @asynccontextmanager
     async def open_stream(
-        self, claude_file_id: str, *, offset: int, end: int | None, ask_range: bool
+        self,
+        claude_file_id: str,
+        *,
+        offset: int,
+        end: int | None,
+        ask_range: bool,
+        urgency: client.Urgency | None = None,
     ) -> AsyncIterator[ByteStream]:
         """Open the body of one file; see `client.AsyncFiles.open_stream`."""
-        opening = self._files.open_stream(
-            claude_file_id, offset=offset, end=end, ask_range=ask_range
-        )
-        async with self.opened(opening) as stream:
-            yield stream
-
-    @asynccontextmanager
-    async def opened(
-        self, opening: AbstractAsyncContextManager[ByteStream]
-    ) -> AsyncIterator[ByteStream]:
-        """Enter an opening as one attempt to reach the service."""
         async with AsyncExitStack() as stack:
             async with self._attempt():
+                opening = self._files.open_stream(
+                    claude_file_id, offset=offset, end=end, ask_range=ask_range, urgency=urgency
+                )
                 stream = await stack.enter_async_context(opening)
             yield stream
 
@@ -197,22 +195,3 @@ class Service:
             raise
         else:
             self._breaker.succeeded()
-
-
-class Ahead:
-    """The same service for bodies that nobody waits for yet: its requests go after all others."""
-
-    def __init__(self, service: Service, files: Files) -> None:
-        self._service = service
-        self._files = files
-
-    @asynccontextmanager
-    async def open_stream(
-        self, claude_file_id: str, *, offset: int, end: int | None, ask_range: bool
-    ) -> AsyncIterator[ByteStream]:
-        """Open the body of one file; see `Service.open_stream`."""
-        opening = self._files.open_stream(
-            claude_file_id, offset=offset, end=end, ask_range=ask_range
-        )
-        async with self._service.opened(opening) as stream:
-            yield stream

@@ -3,6 +3,8 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+import client
+
 
 class ByteStream(Protocol):
     """An answer of the service whose body is being received; see `client.ContentStream`."""
@@ -23,7 +25,16 @@ class Source(Protocol):
     """Where bodies come from."""
 
     def open_stream(
-        self, claude_file_id: str, *, offset: int, end: int | None, ask_range: bool
+        self,
+        claude_file_id: str,
+        *,
+        offset: int,
+        end: int | None,
+        ask_range: bool,
+        urgency: client.Urgency | None,
     ) -> AbstractAsyncContextManager[ByteStream]:
-        """Open the body of one file, at `offset` if the service can do that."""
+        """Open the body of one file, at `offset` if the service can do that.
+
+        `urgency` may be raised while the request waits; None: as for everything that somebody waits for.
+        """
         ...

@@ -102,9 +102,10 @@ class ScriptedSource:
         offset: int = 0,
         end: int | None = None,
         ask_range: bool = True,
+        urgency: client.Urgency | None = None,
     ) -> AsyncIterator[Answer]:
         """Answer one request for the body as scripted."""
-        del claude_file_id
+        del claude_file_id, urgency
         number = len(self.requests)
         fault = self.faults[number] if number < len(self.faults) else NO_FAULT
         self.requests.append((offset, end))

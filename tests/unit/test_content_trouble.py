@@ -12,7 +12,9 @@ from typing import Any, cast
 
 import pytest
 import trio
+import trio.testing
 
+import client
 from fsmount.answers import Counters
 from fsmount.digest import RunningHash
 from fsmount.disk import PendingBytes
@@ -65,6 +67,32 @@ async def test_a_file_deleted_while_its_last_hash_is_on_its_way_is_not_taken_in(
         assert contents.find(FILE_ID) is None
         assert LARGE == await read(contents, len(LARGE))
     assert ["acquired"] == events.names
+
+
+async def test_a_file_that_is_fetched_ahead_goes_first_once_its_reader_is_there(tmp_path):
+    """It stands behind everybody in the queue for the budget, until somebody waits for it."""
+    source = QueuedSource(BODY)
+    async with contents_of(source, tmp_path) as (contents, _), trio.open_nursery() as nursery:
+        nursery.start_soon(contents.fetch_ahead, FILE_ID, len(BODY), None)
+        await trio.testing.wait_all_tasks_blocked()
+        assert BODY == await read(contents)
+    assert 1 == len(source.requests)
+
+
+class QueuedSource(ScriptedSource):
+    """A service whose budget has no room but for what somebody waits for."""
+
+    @contextlib.asynccontextmanager
+    async def open_stream(
+        self, claude_file_id: str, *, urgency: client.Urgency | None = None, **asked: Any
+    ) -> AsyncIterator[Any]:
+        turn = trio.Event()
+        if urgency is not None:
+            with urgency.watched(lambda _priority: turn.set()):
+                await turn.wait()
+            assert client.Priority.INTERACTIVE is urgency.priority
+        async with super().open_stream(claude_file_id, **asked) as answer:
+            yield answer
 
 
 class SlowSource(ScriptedSource):

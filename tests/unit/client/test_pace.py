@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from client._pace import MAX_BLIND, WINDOW_S, Pacer, Priority, Stats, Ticket
+from client._pace import MAX_BLIND, WINDOW_S, Pacer, Priority, Stats, Ticket, Urgency
 from client._wire import Kind
 
 WALL = datetime(2026, 1, 1, tzinfo=UTC)
@@ -253,6 +253,44 @@ def test_few_go_before_the_budget_is_known():
     assert math.inf == pacer.admit(waiter, 0.0)
     assert [waiter] == pacer.answered(200, told(100), 0.0, WALL)
     assert 0 == pacer.admit(waiter, 0.0)
+
+
+def test_a_ticket_that_is_raised_keeps_its_age():
+    """It goes before all that came later, and not before those of its new kind that came first."""
+    pacer = Pacer(max_rpm=1)
+    send(pacer, 0.0)
+    first, ahead, second = (
+        pacer.join("content", priority)
+        for priority in (Priority.INTERACTIVE, Priority.READAHEAD, Priority.INTERACTIVE)
+    )
+    assert [first] == pacer.raise_to(ahead, Priority.INTERACTIVE)
+    waiting = [second, ahead, first]
+    order = []
+    for now in (60.0, 120.0, 180.0):
+        sent = [ticket for ticket in waiting if pacer.admit(ticket, now) == 0]
+        waiting = [ticket for ticket in waiting if ticket not in sent]
+        order += sent
+    assert [first, ahead, second] == order
+
+
+def test_raising_what_has_been_sent_changes_nothing():
+    """A request that is under way can't go before others any more."""
+    pacer = Pacer()
+    ticket = send(pacer, 0.0, Priority.READAHEAD)
+    assert [] == pacer.raise_to(ticket, Priority.INTERACTIVE)
+    assert Priority.READAHEAD is ticket.priority
+
+
+def test_an_urgency_only_rises():
+    """Who watches it is told of each rise, and of nothing after the watch has ended."""
+    urgency = Urgency(Priority.BACKGROUND)
+    told: list[Priority] = []
+    with urgency.watched(told.append):
+        for priority in (Priority.READAHEAD, Priority.BACKGROUND, Priority.INTERACTIVE):
+            urgency.raise_to(priority)
+    Urgency.raise_to(urgency, Priority.INTERACTIVE)
+    assert [Priority.READAHEAD, Priority.INTERACTIVE] == told
+    assert Priority.INTERACTIVE is urgency.priority
 
 
 # -- 429 -------------------------------------------------------------------------------------------

@@ -282,6 +282,34 @@ async def test_waiters_go_in_order_of_priority(autojump_clock):
     assert [60 * position for position in range(7)] == pytest.approx(times)
 
 
+async def test_what_somebody_comes_to_wait_for_goes_before_what_nobody_does(autojump_clock):
+    """A content that is fetched ahead is opened by its reader while its request waits for the budget."""
+    network = Network(
+        handler=lambda sent: (
+            chunked(b"x") if sent.path.endswith("/content") else record(sent.path.rsplit("/", 1)[1])
+        )
+    )
+    urgencies = [client.Urgency(client.Priority.READAHEAD) for _ in range(4)]
+    async with network.async_client(max_rpm=1) as api, trio.open_nursery() as nursery:
+
+        async def fetch(number: int) -> None:
+            options: Any = {"priority": urgencies[number], "ask_range": False}
+            async with api.files.open_stream(f"f{number}", **options) as stream:
+                assert b"x" == await stream.receive()
+
+        await api.files.get("first")
+        for number in range(4):
+            nursery.start_soon(fetch, number)
+            await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(api.files.get, "later")
+        await trio.sleep(1)
+        urgencies[2].raise_to(client.Priority.INTERACTIVE)
+        await trio.sleep(90)
+        urgencies[3].raise_to(client.Priority.INTERACTIVE)
+    names = [sent.path.split("/files/")[1].removesuffix("/content") for sent in network.sent]
+    assert ["first", "f2", "f3", "later", "f0", "f1"] == names
+
+
 async def test_a_429_holds_back_requests_that_did_not_meet_it(autojump_clock):
     """One 429 stops a whole client, streams and deletions too, until it may go on."""
 
