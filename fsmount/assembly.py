@@ -7,8 +7,6 @@ import dataclasses
 import functools
 import logging
 import math
-import os
-import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, closing
 from datetime import UTC, datetime
@@ -16,12 +14,12 @@ from datetime import UTC, datetime
 import trio
 
 import client
-import fsmount
+from fsmount.actor import actor
 from fsmount.aftermath import clean_up, deletions
 from fsmount.ahead import Ahead
 from fsmount.answers import Rules, Stale
 from fsmount.browse import Views
-from fsmount.case import Case, user_name
+from fsmount.case import Case
 from fsmount.catalog import Catalog
 from fsmount.config import MountSettings
 from fsmount.content import Contents
@@ -243,10 +241,4 @@ def _facts(settings: MountSettings) -> Mapping[str, object]:
         if field.name not in {"key", "deny_programs"}
         for value in [getattr(settings, field.name)]
     }
-    return {
-        "version": fsmount.__version__,
-        "user": user_name(),
-        "uid": os.getuid(),
-        "host": socket.gethostname(),
-        "options": options,
-    }
+    return {**actor(), "options": options}

@@ -5,7 +5,6 @@ One mount at a time holds a case, by a lock whose file says who; reading beside 
 
 import contextlib
 import fcntl
-import getpass
 import json
 import os
 import re
@@ -16,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
+from fsmount.actor import user_name
 from fsmount.errors import CaseError, CaseLockedError, UsageError
 
 FORMAT = 1
@@ -232,11 +232,3 @@ def _holder_text(content: bytes) -> str:
         )
     except (ValueError, KeyError, TypeError):
         return "by another process"
-
-
-def user_name() -> str:
-    """Return who runs this, for logs."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a uid without a name
-        return str(os.getuid())

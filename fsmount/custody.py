@@ -11,17 +11,14 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
-import getpass
 import hashlib
 import json
 import os
-import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-import fsmount
 from fsmount.errors import CustodyError
 
 GENESIS = "0" * 64  # what stands for the line before the first
@@ -57,20 +54,6 @@ _START = _Head(0, GENESIS)
 def utc_now() -> datetime:
     """Return the time, for entries."""
     return datetime.now(UTC)
-
-
-def actor() -> dict[str, object]:
-    """Return who acts, with which version and where, for entries about what a person did."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # a uid without a name
-        user = str(os.getuid())
-    return {
-        "version": fsmount.__version__,
-        "user": user,
-        "uid": os.getuid(),
-        "host": socket.gethostname(),
-    }
 
 
 class CustodyLog:

@@ -22,8 +22,9 @@ from fsmount.acquisition import (
     UnavailableError,
     open_acquisition,
 )
+from fsmount.actor import actor, user_name
 from fsmount.case import Case
-from fsmount.custody import CustodyLog, actor
+from fsmount.custody import CustodyLog
 from fsmount.display import Progress
 from fsmount.errors import ExportError, UsageError, first_of
 from fsmount.inventory import Inventory, Item
@@ -294,7 +295,7 @@ def _finish(run: _Run, target: Target, form: Format) -> Outcome:
     facts = Facts(
         run.case.name,
         run.case.created_at,
-        str(actor()["user"]),
+        user_name(),
         outcome.without_content,
         len(run.missing),
     )

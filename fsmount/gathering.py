@@ -5,16 +5,15 @@ import logging
 import math
 import os
 import signal
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 
 import trio
 
 import client
-import fsmount
+from fsmount.actor import actor
 from fsmount.agenda import Left
-from fsmount.case import Case, case_path, user_name
+from fsmount.case import Case, case_path
 from fsmount.catalog import Catalog
 from fsmount.collect import Collector, Progress
 from fsmount.collect_settings import CollectSettings
@@ -214,10 +213,7 @@ def _facts(settings: CollectSettings, outcome: _Outcome) -> Mapping[str, object]
         "include": sorted(family.name.lower() for family in settings.families),
     }
     return {
-        "version": fsmount.__version__,
-        "user": user_name(),
-        "uid": os.getuid(),
-        "host": socket.gethostname(),
+        **actor(),
         "base_url": settings.base_url,
         "scope": {name: value for name, value in scope.items() if value},
         "dry_run": settings.dry_run,

@@ -14,8 +14,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
+from fsmount.actor import actor
 from fsmount.case import Case
-from fsmount.custody import CustodyLog, actor
+from fsmount.custody import CustodyLog
 from fsmount.digest import RunningDigest
 from fsmount.inventory import Counts, Inventory
 from fsmount.store import StoredContent, content_path
