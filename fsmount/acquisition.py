@@ -23,7 +23,7 @@ from typing import TypeVar
 import trio
 
 import client
-from fsmount.adoption import Journal
+from fsmount.adoption import AppendMany
 from fsmount.body import Body, OpenContent
 from fsmount.case import Case
 from fsmount.catalog import Catalog
@@ -38,6 +38,7 @@ from fsmount.errors import (
     trouble_of,
 )
 from fsmount.inventory import Item
+from fsmount.progress import what_holds
 from fsmount.service import Service
 from fsmount.spool import SharedFd
 from fsmount.store import ContentStore, StoredContent
@@ -89,7 +90,7 @@ class Acquisition:
         store: ContentStore,
         contents: Contents,
         service: Service | None,
-        journal: Journal,
+        journal: AppendMany,
         *,
         kept_bytes: int,
         patience: Patience,
@@ -232,7 +233,7 @@ class Acquisition:
 async def open_acquisition(
     case: Case,
     access: Access | None,
-    journal: Journal,
+    journal: AppendMany,
     *,
     cache_bytes: int,
     on_wait: Callable[[str], None],
@@ -292,24 +293,12 @@ async def _tell_waits(
     """Say what requests wait for, as long as they do."""
     said = ""
     while True:
-        reason = wait_reason(api.budget) if service.is_reachable else said
+        words = what_holds(api.budget)
+        reason = (f"waiting: {words}" if words else "") if service.is_reachable else said
         if reason != said:
             on_wait(reason)
             said = reason
         await trio.sleep(0.5)
-
-
-def wait_reason(budget: client.Budget) -> str:
-    """Return why requests wait, in words; empty when none does."""
-    if not budget.waiting:
-        return ""
-    if budget.blocked_for_s > 0:
-        return f"the service asked to wait, {budget.blocked_for_s:.0f} s more"
-    if budget.remaining == 0 and budget.reset_in_s is not None:
-        return f"the organization's requests are used up, {budget.reset_in_s:.0f} s more"
-    if budget.max_rpm is not None and budget.used_last_minute >= budget.max_rpm:
-        return f"waiting: {budget.max_rpm} requests were made in the last minute (--max-rpm)"
-    return ""
 
 
 @contextlib.contextmanager

@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 import trio
 
 from fsmount.body import Body
+from fsmount.custody import Event
 from fsmount.disk import Disk
 from fsmount.errors import CaseError
 from fsmount.store import ContentStore, FinishedSpool, StoredContent
 
 log = logging.getLogger(__name__)
 
-Event = tuple[str, Mapping[str, object]]
-Journal = Callable[[Sequence[Event]], object]  # takes all of them or none
+AppendMany = Callable[[Sequence[Event]], object]  # to the custody log: all of them or none
 
 _GATHER_S = 0.2  # finished files are taken in in groups: a wait for the disk each would cost more
 
@@ -46,7 +46,7 @@ class Adoption:
         store: ContentStore,
         disk: Disk,
         nursery: trio.Nursery,
-        journal: Journal,
+        journal: AppendMany,
         counters: Counters,
         *,
         cache_bytes: int | None,

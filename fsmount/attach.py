@@ -20,11 +20,9 @@ from fsmount.mountpoint import detach, find_mount
 
 log = logging.getLogger(__name__)
 
-_MAX_BACKGROUND = 64  # reads that the kernel admits at once; 12 without this
 # Measured on a loopback GiB, cold: 380 MB/s with the kernel's 128 KiB, 420 with 512, 360 with 1024.
 _READ_AHEAD_KIB = 512
 _CAP_SYS_ADMIN = 1 << 21
-_FUSE_CONF = Path("/etc/fuse.conf")
 _STATUS = Path("/proc/self/status")
 
 
@@ -60,8 +58,10 @@ class Attachment:
 
     def tune(self) -> None:
         """Let more readers in at once, and larger reads come, where that is permitted."""
-        connection.set_limit(self._number, "max_background", _MAX_BACKGROUND)
-        connection.set_limit(self._number, "congestion_threshold", _MAX_BACKGROUND * 3 // 4)
+        connection.set_limit(self._number, "max_background", connection.MAX_BACKGROUND)
+        connection.set_limit(
+            self._number, "congestion_threshold", connection.MAX_BACKGROUND * 3 // 4
+        )
         connection.set_read_ahead(self._number, _READ_AHEAD_KIB)
 
     def stop_answering(self) -> None:
@@ -135,11 +135,10 @@ def _passing_on_complaints(mountpoint: Path) -> Iterator[None]:
 def _check_allow_other(settings: MountSettings) -> None:
     if not settings.allow_other or _may_mount_itself(_STATUS.read_text(errors="replace")):
         return
-    with contextlib.suppress(OSError):
-        if any(line.strip() == "user_allow_other" for line in _FUSE_CONF.read_text().splitlines()):
-            return
+    if connection.others_are_allowed():
+        return
     raise MountError(
-        f"--allow-other needs a line user_allow_other in {_FUSE_CONF}; ask root to add it"
+        f"--allow-other needs a line user_allow_other in {connection.FUSE_CONF}; ask root to add it"
     )
 
 

@@ -14,6 +14,18 @@ _CONNECTIONS = Path("/sys/fs/fuse/connections")
 _DEVICES = Path("/sys/class/bdi")
 _LIMITS = Path("/proc/sys/fs/fuse")
 _PROC = Path("/proc")
+FUSE_CONF = Path("/etc/fuse.conf")
+
+MAX_BACKGROUND = 64  # reads that a mount asks the kernel to admit at once; 12 without that
+SHARE_OF_KERNEL_TIMEOUT = 0.6  # of the kernel's own limit: beyond that, it aborts the whole mount
+
+
+def others_are_allowed() -> bool:
+    """Say whether mounts that are not root's may be open to others."""
+    with contextlib.suppress(OSError):
+        lines = FUSE_CONF.read_text(errors="replace").splitlines()
+        return any(line.strip() == "user_allow_other" for line in lines)
+    return False
 
 
 def exists(number: int) -> bool:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import trio
 
 import client
-from fsmount.adoption import Adoption, Counters, Journal
+from fsmount.adoption import Adoption, AppendMany, Counters
 from fsmount.body import Body, OpenContent
 from fsmount.digest import Expected
 from fsmount.disk import Disk
@@ -61,7 +61,7 @@ class Contents:
         *,
         spool_dir: Path,
         nursery: trio.Nursery,
-        journal: Journal,
+        journal: AppendMany,
         policy: Policy | None = None,
         cache_bytes: int | None = None,
         on_true_size: Callable[[str], None] = lambda _claude_file_id: None,

@@ -26,7 +26,6 @@ from fsmount.inventory import Inventory
 Level = Literal["ok", "warning", "problem"]
 
 _DEVICE = Path("/dev/fuse")
-_FUSE_CONF = Path("/etc/fuse.conf")
 _PARAMETERS = Path("/sys/module/fuse/parameters")
 # Well-formed, so that the service looks it up, and no file's.
 _NO_FILE = "claude_file_000000000000000000000000"
@@ -35,9 +34,8 @@ _ANSWER_S = 15.0
 _FEW_REQUESTS = 60  # of the organization's minute; a mount beside other tools would only wait
 _CLOCK_WARNING_S = 5.0  # dates of answers are whole seconds, and the way takes time
 _CLOCK_PROBLEM_S = 300.0
-_WANTED_TIMEOUT_S = 150.0  # of which a mount takes six tenths, its --timeout of 90
+_WANTED_TIMEOUT_S = 90.0 / connection.SHARE_OF_KERNEL_TIMEOUT  # for a mount's --timeout
 _WANTED_FILES = 1024  # a descriptor for each reader and each file on its way
-_WANTED_READS = 64  # that a mount asks the kernel to admit at once
 _LITTLE_ROOM_BYTES = 10 << 30  # the default bound of a case's content
 _NO_ROOM_BYTES = 256 << 20
 
@@ -96,15 +94,12 @@ def _helper() -> Finding:
 
 
 def _fuse_conf() -> Finding:
-    try:
-        lines = _FUSE_CONF.read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    if any(line.strip() == "user_allow_other" for line in lines):
-        return Finding("ok", str(_FUSE_CONF), "has user_allow_other: --allow-other works for all")
+    subject = str(connection.FUSE_CONF)
+    if connection.others_are_allowed():
+        return Finding("ok", subject, "has user_allow_other: --allow-other works for all")
     mend = "only if others shall read: root adds a line user_allow_other"
     says = "has no user_allow_other: --allow-other works for root only"
-    return Finding("ok", str(_FUSE_CONF), says, mend)
+    return Finding("ok", subject, says, mend)
 
 
 def _request_timeout() -> Finding:
@@ -126,10 +121,10 @@ def _background_reads() -> Iterator[Finding]:
     except (OSError, ValueError):
         return
     subject = "fuse.max_user_bgreq"
-    if os.geteuid() == 0 or not 0 < limit < _WANTED_READS:
+    if os.geteuid() == 0 or not 0 < limit < connection.MAX_BACKGROUND:
         yield Finding("ok", subject, f"{limit} reads at once")
         return
-    mend = f"as root: echo {_WANTED_READS} > {_PARAMETERS}/max_user_bgreq"
+    mend = f"as root: echo {connection.MAX_BACKGROUND} > {_PARAMETERS}/max_user_bgreq"
     yield Finding("warning", subject, f"{limit} reads at once are few", mend)
 
 

@@ -22,7 +22,7 @@ from fsmount.config import read_ids
 from fsmount.custody import CustodyLog
 from fsmount.errors import CollectError, first_of
 from fsmount.people import user_ids
-from fsmount.progress import State, duration, shown
+from fsmount.progress import State, duration, shown, what_holds
 
 log = logging.getLogger(__name__)
 
@@ -189,15 +189,7 @@ def _waiting(progress: Progress, budget: client.Budget) -> str | None:
         return (
             f"the service can't be reached, trying again in {duration(until - trio.current_time())}"
         )
-    if budget.blocked_for_s > 0:
-        return f"the service asked to, for {duration(budget.blocked_for_s)}"
-    if not budget.waiting:
-        return None
-    if budget.remaining == 0 and budget.reset_in_s is not None:
-        return f"budget exhausted, {duration(budget.reset_in_s)}"
-    if budget.max_rpm is not None and budget.used_last_minute >= budget.max_rpm:
-        return f"{budget.max_rpm} requests a minute, as --max-rpm says"
-    return None
+    return what_holds(budget)
 
 
 def _facts(settings: CollectSettings, outcome: _Outcome) -> Mapping[str, object]:

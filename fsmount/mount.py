@@ -40,7 +40,6 @@ _MAX_TASKS = 500
 _GRACE_S = 3.0  # for requests under way when the end is asked for
 _HARD_END_S = 16.0  # the whole end, whatever hangs
 _LOOK_S = 1.0  # how often the connection is looked at
-_SHARE_OF_KERNEL_TIMEOUT = 0.6
 _LOCK_WAIT_S = 20.0  # for an unmounted mount of the same case to end
 
 
@@ -238,7 +237,7 @@ class _Session:
 def effective_timeout_s(timeout_s: float) -> float:
     """Return a timeout that stays well below the kernel's own, which would abort the whole mount."""
     kernels_s = connection.request_timeout_s()
-    longest_s = math.inf if kernels_s is None else kernels_s * _SHARE_OF_KERNEL_TIMEOUT
+    longest_s = math.inf if kernels_s is None else kernels_s * connection.SHARE_OF_KERNEL_TIMEOUT
     if timeout_s > longest_s:
         log.info(
             "--timeout is taken as %g s: the kernel allows requests %g s", longest_s, kernels_s

@@ -10,6 +10,8 @@ import trio
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+import client
+
 _BAR_S = 0.25
 _LINE_S = 5.0
 
@@ -63,6 +65,19 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def what_holds(budget: client.Budget) -> str | None:
+    """Say in words what requests wait for; None when none does."""
+    if not budget.waiting:
+        return None
+    if budget.blocked_for_s > 0:
+        return f"the service asked to, for {duration(budget.blocked_for_s)}"
+    if budget.remaining == 0 and budget.reset_in_s is not None:
+        return f"the organization's requests are used up, for {duration(budget.reset_in_s)}"
+    if budget.max_rpm is not None and budget.used_last_minute >= budget.max_rpm:
+        return f"{budget.max_rpm} requests a minute, as --max-rpm says"
+    return None
 
 
 def line_of(state: State, pace: list[str]) -> str:

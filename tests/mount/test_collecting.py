@@ -80,7 +80,7 @@ def test_a_budget_is_kept_and_its_waits_are_told(many, tmp_path):
     many.behaviour.requests_per_minute, many.behaviour.window_s = 60, 4.0
     said = collect(many, tmp_path / "case", "--max-rpm", "1000000")
     assert [] == [entry for entry in many.log.entries() if entry.status == 429]
-    assert "waiting: budget exhausted, " in said
+    assert "waiting: the organization's requests are used up, for " in said
     assert CHATS * PER_CHAT == len(collected_ids(tmp_path / "case"))
 
 

@@ -371,7 +371,7 @@ def test_waiting_is_explained(emulator, case, out, export, capsys):
     add_files(emulator, case, 2)
     emulator.faults.add(rate_limited(2), path="files")
     assert 0 == export()
-    assert "the service asked to wait" in capsys.readouterr().err
+    assert "waiting: the service asked to, for " in capsys.readouterr().err
 
 
 def test_it_runs_beside_a_mount(mount, emulator, case, out, export):

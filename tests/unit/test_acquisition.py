@@ -11,7 +11,7 @@ import trio
 
 import client
 from fsmount import acquisition as module
-from fsmount.acquisition import Acquisition, Patience, UnavailableError, wait_reason
+from fsmount.acquisition import Acquisition, Patience, UnavailableError
 from fsmount.case import Case
 from fsmount.catalog import Catalog
 from fsmount.content import Contents
@@ -249,36 +249,6 @@ async def test_what_was_fetched_beyond_the_bound_goes_again(case, autojump_clock
         rows: list[Any] = [lent.store.find(file_id(number)) for number in range(4)]
         assert [False, False, True, True] == [row.is_stored for row in rows]
         assert {len(BODY)} == {row.size_bytes for row in rows}
-
-
-def budget(**changes: Any) -> client.Budget:
-    told = {
-        "max_rpm": 300,
-        "limit": 600,
-        "remaining": 100,
-        "reset_in_s": 30.0,
-        "used_last_minute": 10,
-        "waiting": 1,
-        "blocked_for_s": 0.0,
-    }
-    return client.Budget(**(told | changes))
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"waiting": 0, "remaining": 0, "blocked_for_s": 9.0}, ""),
-        ({}, ""),
-        ({"blocked_for_s": 12.3}, "the service asked to wait, 12 s more"),
-        ({"remaining": 0}, "the organization's requests are used up, 30 s more"),
-        ({"used_last_minute": 300}, "waiting: 300 requests were made"),
-        ({"used_last_minute": 300, "max_rpm": None}, ""),
-    ],
-)
-def test_waits_have_reasons(changes, says):
-    """As the budget has them."""
-    assert wait_reason(budget(**changes)).startswith(says)
-    assert bool(says) == bool(wait_reason(budget(**changes)))
 
 
 def test_what_killed_exports_left_is_removed_and_nothing_else(case):

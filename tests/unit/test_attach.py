@@ -176,7 +176,7 @@ def test_letting_others_in_needs_roots_consent(
     session, tmp_path, monkeypatch, conf, is_privileged, is_allowed
 ):
     """As a line in fuse.conf; who may mount without fusermount3 needs none."""
-    monkeypatch.setattr(attach, "_FUSE_CONF", tmp_path / "fuse.conf")
+    monkeypatch.setattr(connection, "FUSE_CONF", tmp_path / "fuse.conf")
     monkeypatch.setattr(attach, "_may_mount_itself", lambda _status: is_privileged)
     if conf is not None:
         (tmp_path / "fuse.conf").write_text(conf)

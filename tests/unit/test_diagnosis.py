@@ -76,7 +76,7 @@ def test_who_may_let_others_in_is_told(monkeypatch, tmp_path, content, says):
     conf = tmp_path / "fuse.conf"
     if content is not None:
         conf.write_text(content)
-    monkeypatch.setattr(diagnosis, "_FUSE_CONF", conf)
+    monkeypatch.setattr(connection, "FUSE_CONF", conf)
     finding = found(diagnosis.of_machine(), str(conf))
     assert ("ok", True) == (finding.level, says in finding.says)
 

@@ -253,7 +253,10 @@ def test_one_run_at_a_time(runs):
     [
         (IDLE, None),
         (client.Budget(540, 600, 0, 23.0, 10, 0, 0.0), None),
-        (client.Budget(540, 600, 0, 23.0, 10, 3, 0.0), "budget exhausted, 23 s"),
+        (
+            client.Budget(540, 600, 0, 23.0, 10, 3, 0.0),
+            "the organization's requests are used up, for 23 s",
+        ),
         (client.Budget(540, 600, 9, 23.0, 540, 3, 0.0), "540 requests a minute, as --max-rpm says"),
         (client.Budget(540, 600, 9, 23.0, 10, 3, 0.0), None),
         (client.Budget(540, 600, 9, 23.0, 10, 3, 70.0), "the service asked to, for 1 min 10 s"),

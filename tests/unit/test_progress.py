@@ -1,6 +1,7 @@
 """Progress: words that can be trusted, on a terminal and off it, and a task's errors as they are."""
 
 import sys
+from typing import Any
 
 import pytest
 import trio
@@ -8,8 +9,9 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
+import client
 from fsmount.errors import CollectError
-from fsmount.progress import Pace, State, duration, line_of, shown
+from fsmount.progress import Pace, State, duration, line_of, shown, what_holds
 
 
 @pytest.fixture
@@ -42,9 +44,15 @@ def test_a_duration_is_told_in_two_units(seconds, expected):
         (State(0, None, "chats"), [], "0 chats"),
         (State(1200, 20000, "chats"), ["12/s"], "1,200 of 20,000 chats, 12/s"),
         (
-            State(1, 2, "chats", ("5 files", "3 requests"), "budget exhausted, 23 s"),
+            State(
+                1,
+                2,
+                "chats",
+                ("5 files", "3 requests"),
+                "the organization's requests are used up, for 23 s",
+            ),
             [],
-            "1 of 2 chats, 5 files, 3 requests, waiting: budget exhausted, 23 s",
+            "1 of 2 chats, 5 files, 3 requests, waiting: the service, 23 s",
         ),
     ],
 )
@@ -135,3 +143,29 @@ async def test_a_task_can_be_cancelled(autojump_clock):
         async with shown(lambda: State(0, 9, "chats")):
             await trio.sleep_forever()
     assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"waiting": 0, "remaining": 0, "blocked_for_s": 9.0}, None),
+        ({}, None),
+        ({"blocked_for_s": 72.3, "remaining": 0}, "the service asked to, for 1 min 12 s"),
+        ({"remaining": 0}, "the organization's requests are used up, for 30 s"),
+        ({"used_last_minute": 300}, "300 requests a minute, as --max-rpm says"),
+        ({"used_last_minute": 300, "max_rpm": None}, None),
+    ],
+)
+def test_what_requests_wait_for_is_told(changes, says):
+    """As the budget has it: the service's word first, then what is left, then our own bound."""
+    told = {
+        "max_rpm": 300,
+        "limit": 600,
+        "remaining": 100,
+        "reset_in_s": 30.0,
+        "used_last_minute": 10,
+        "waiting": 1,
+        "blocked_for_s": 0.0,
+    }
+    budget: Any = told | changes
+    assert says == what_holds(client.Budget(**budget))
