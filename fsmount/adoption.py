@@ -24,7 +24,7 @@ _GATHER_S = 0.2  # finished files are taken in in groups: a wait for the disk ea
 
 
 @dataclasses.dataclass(slots=True)
-class Counters:
+class ContentCounters:
     """What has happened since the mount began."""
 
     downloads: int = 0
@@ -47,7 +47,7 @@ class Adoption:
         disk: Disk,
         nursery: trio.Nursery,
         journal: AppendMany,
-        counters: Counters,
+        counters: ContentCounters,
         *,
         cache_bytes: int | None,
         on_settled: Callable[[Body], None],

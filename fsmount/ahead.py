@@ -22,7 +22,7 @@ _REMEMBERED = 10_000  # fetched files that nobody has opened yet
 
 
 @dataclasses.dataclass(slots=True)
-class Counters:
+class AheadCounters:
     """What was fetched ahead since the mount began, and how much of it was opened."""
 
     fetched: int = 0
@@ -39,7 +39,7 @@ class Ahead:
     """Fetches ahead of the walks through one mount."""
 
     def __init__(self, catalog: Catalog, contents: Contents, nursery: trio.Nursery) -> None:
-        self.counters = Counters()
+        self.counters = AheadCounters()
         self._catalog = catalog
         self._contents = contents
         self._nursery = nursery

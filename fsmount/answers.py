@@ -53,7 +53,7 @@ class Rules:
 
 
 @dataclasses.dataclass(slots=True)
-class Counters:
+class MountCounters:
     """What readers did since the mount began; `denied`: what thumbnailers and the like were refused."""
 
     opens: int = 0

@@ -54,7 +54,7 @@ class OpenContent:
         self.body.close(self)
 
 
-class Owner(Protocol):
+class BodyKeeper(Protocol):
     """What a body needs from the collection that it belongs to."""
 
     def start_download(
@@ -87,7 +87,7 @@ class Owner(Protocol):
 class Body:
     """The bytes of one file."""
 
-    def __init__(self, expected: Expected, owner: Owner, policy: Policy, disk: Disk) -> None:
+    def __init__(self, expected: Expected, keeper: BodyKeeper, policy: Policy, disk: Disk) -> None:
         self.expected = expected
         self.download: Download | None = None
         self.opens: set[OpenContent] = set()
@@ -99,7 +99,7 @@ class Body:
         self.is_given_up = False  # whole, but the case can't take it
         self.is_ahead = False  # whether it is only wanted in case somebody opens it
         self._settled: trio.Event | None = None  # made for who waits: files are many, and those few
-        self._owner = owner
+        self._keeper = keeper
         self._policy = policy
         self._disk = disk
         self._mismatches = 0
@@ -166,7 +166,7 @@ class Body:
         if self.download:
             self.download.readers.discard(opened.pattern)
         if not self.opens:
-            self._owner.note_closed(self)
+            self._keeper.note_closed(self)
 
     def use_stored(self, fd: int, size_bytes: int, *, is_in_memory: bool = False) -> None:
         """Serve from a whole file from now on; the descriptor is this body's to close."""
@@ -272,7 +272,7 @@ class Body:
                 " them open; close it and read again"
             )
         if self.download is None:
-            self.download = self._owner.start_download(
+            self.download = self._keeper.start_download(
                 self.expected, self._on_end, is_ahead=self.is_ahead
             )
             self.download.readers.update(opened.pattern for opened in self.opens)
@@ -307,7 +307,7 @@ class Body:
         if isinstance(download.failure, SizeDiffersError):
             for opened in self.opens:
                 opened.broken = download.failure
-            self._owner.note_size(self, verdict.size_bytes)
+            self._keeper.note_size(self, verdict.size_bytes)
         self.verdict = verdict
         with download.spool.fd.using() as fd:
             is_in_memory = download.spool.is_in_memory
@@ -317,12 +317,12 @@ class Body:
     def _after_digest(self, failure: OSError | None) -> None:
         """Hand the body over, now that all is known of it that the case records."""
         if failure is None:
-            self._owner.note_finished(self)
+            self._keeper.note_finished(self)
             return
         log.error("%s: not taken into the case: %s", self.claude_file_id, failure)
         self.settle(is_adopted=False)
         if not self.opens:
-            self._owner.note_closed(self)
+            self._keeper.note_closed(self)
 
     def _after_disk_trouble(self, download: Download) -> None:
         """Give back the room that the unfinished bytes take, so that others find some.
@@ -333,7 +333,7 @@ class Body:
             self._refuse(download.failure, self._policy.failure_memory_s)
             for opened in self.opens:
                 opened.broken = download.failure if opened.has_been_served else opened.broken
-        self._owner.note_unverified_pages(self)
+        self._keeper.note_unverified_pages(self)
         self.download = None
         download.spool.discard()
 
@@ -347,4 +347,4 @@ class Body:
         if is_final and download.failure:
             self._refuse(download.failure, self._policy.mismatch_memory_s)
         self.download = None
-        self._owner.note_mismatch(self, download, is_final=is_final)
+        self._keeper.note_mismatch(self, download, is_final=is_final)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from fsmount.answers import Absent, DirEntry
 from fsmount.errors import AbsentError, NotADirectoryHereError, RefusedError
-from fsmount.folders import Folder, Folders, Group, Link, Target
+from fsmount.folders import Folder, Folders, Group, Link, LinkTarget
 from fsmount.inodes import ROOT, Inode, ViewKind, ViewNode, inode_of_view
 from fsmount.tree import Attributes, directory_attributes, link_attributes
 
@@ -192,7 +192,7 @@ class Views:
             return self.folders.files_of_project(node.number)
         return self.folders.files_of_chat(node.number)
 
-    def _target(self, node: ViewNode) -> Target:
+    def _target(self, node: ViewNode) -> LinkTarget:
         """Find where a link leads, without the others beside it: `ls -l` asks for one after the other."""
         is_of_project = node.kind is ViewKind.LINK_OF_ATTACHMENT
         find = self.folders.file_of_project if is_of_project else self.folders.file_of_chat
@@ -229,7 +229,7 @@ def _directory(node: ViewNode, mtime_ns: int = 0) -> Attributes:
     )
 
 
-def _link(node: ViewNode, link: Link | Target) -> Attributes:
+def _link(node: ViewNode, link: Link | LinkTarget) -> Attributes:
     return link_attributes(
         inode_of_view(node),
         _UP_TO_ROOT + link.target,

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import trio
 
 import client
-from fsmount.adoption import Adoption, AppendMany, Counters
+from fsmount.adoption import Adoption, AppendMany, ContentCounters
 from fsmount.body import Body, OpenContent
 from fsmount.digest import Expected
 from fsmount.disk import Disk
@@ -66,7 +66,7 @@ class Contents:
         cache_bytes: int | None = None,
         on_true_size: Callable[[str], None] = lambda _claude_file_id: None,
     ) -> None:
-        self.counters = Counters()
+        self.counters = ContentCounters()
         self.on_true_size = on_true_size
         self._store = store
         self._source = source
@@ -269,7 +269,7 @@ class Contents:
     def start_download(
         self, expected: Expected, on_end: Callable[[Download], None], *, is_ahead: bool
     ) -> Download:
-        """Begin a download with an empty spool; see `body.Owner`."""
+        """Begin a download with an empty spool; see `body.BodyKeeper`."""
         if self._source is None:
             raise OfflineError(f"{expected.claude_file_id}: not stored, and the mount is offline")
         self.counters.downloads += 1

@@ -8,6 +8,7 @@ from fsmount.callers import Caller
 from fsmount.catalog import Catalog, Entry
 from fsmount.entries import Entries
 from fsmount.errors import NotADirectoryHereError
+from fsmount.file_nodes import FileNodes
 from fsmount.inodes import (
     HIDDEN_DIR,
     ROOT,
@@ -21,7 +22,6 @@ from fsmount.inodes import (
 from fsmount.listing import EntriesBehind, FixedDirectory, OpenDirectory
 from fsmount.names import META_NAME
 from fsmount.status_file import StatusFile
-from fsmount.view import View
 
 STATUS_NAME = b"status.json"
 _PAGE_ENTRIES = 1000
@@ -40,13 +40,13 @@ class Directories:
         self,
         catalog: Catalog,
         entries: Entries,
-        view: View,
+        nodes: FileNodes,
         status: StatusFile,
         views: Views | None,
     ) -> None:
         self._catalog = catalog
         self._entries = entries
-        self._view = view
+        self._nodes = nodes
         self._status = status
         self._views = views
         self._open: HandleTable[tuple[Inode, _Directory]] = HandleTable()
@@ -97,7 +97,7 @@ class Directories:
         """Walk the catalog page by page: memory stays small, whatever the number of files."""
         after = start
         while page := self._catalog.page(after, _PAGE_ENTRIES):
-            yield from self._view.listed(page)
+            yield from self._nodes.listed(page)
             after = page[-1][0]
         if self._views:
             yield from self._views.entries_of_root(start)
@@ -109,10 +109,10 @@ class Directories:
             and entry.content_name
             and self._entries.has_name(entry, entry.content_name)
         ):
-            attributes = self._view.content(entry, self._view.size_bytes(entry))
+            attributes = self._nodes.content(entry, self._nodes.size_bytes(entry))
             yield DirEntry(entry.content_name, attributes, 1)
         if self._entries.has_name(entry, META_NAME):
-            yield DirEntry(META_NAME, self._view.meta(entry), 2)
+            yield DirEntry(META_NAME, self._nodes.meta(entry), 2)
 
 
 def number_of_directory(inode: Inode) -> int:

@@ -13,11 +13,11 @@ from fsmount.catalog import Catalog, Entry
 from fsmount.content import Contents
 from fsmount.deletion import Remains
 from fsmount.errors import AbsentError, OfflineError
+from fsmount.file_nodes import FileNodes
 from fsmount.gate import Gate
 from fsmount.objects import State
 from fsmount.service import Service
 from fsmount.tree import Attributes
-from fsmount.view import View
 
 
 class Entries:
@@ -33,7 +33,7 @@ class Entries:
         catalog: Catalog,
         contents: Contents,
         service: Service | None,
-        view: View,
+        nodes: FileNodes,
         *,
         gate: Gate,
         verified_open_bytes: int | None,
@@ -44,9 +44,13 @@ class Entries:
         self._catalog = catalog
         self._contents = contents
         self._service = service
-        self._view = view
+        self._nodes = nodes
         self._verified_open_bytes = verified_open_bytes
         self._on_gone = on_gone
+
+    def is_stored(self, entry: Entry) -> bool:
+        """Say whether the content can be read without a request."""
+        return self._contents.is_stored(entry.claude_file_id)
 
     def named_nowait(self, name: bytes) -> Entry | None:
         """Find an id that is shown in the root."""
@@ -111,20 +115,20 @@ class Entries:
 
     def content_attributes_nowait(self, entry: Entry) -> Attributes | None:
         """Return attributes with the exact size, if it is known."""
-        size_bytes = self._view.size_bytes(entry)
-        return None if size_bytes is None else self._view.content(entry, size_bytes)
+        size_bytes = self._nodes.size_bytes(entry)
+        return None if size_bytes is None else self._nodes.content(entry, size_bytes)
 
     async def content_attributes(self, entry: Entry, caller: Caller | None) -> Attributes:
         """Return attributes with the exact size, which may mean fetching the content first.
 
         Errors: AccessRefusedError, for a caller that may not cause that.
         """
-        size_bytes = self._view.size_bytes(entry)
+        size_bytes = self._nodes.size_bytes(entry)
         if size_bytes is None:
             self._gate.require(entry.claude_file_id, caller)
             async with self.noting_gone(entry.claude_file_id):
                 size_bytes = await self._contents.measure(entry.claude_file_id, _md5(entry))
-        return self._view.content(entry, size_bytes)
+        return self._nodes.content(entry, size_bytes)
 
     def open_content_nowait(self, entry: Entry) -> OpenContent | None:
         """Open content that is stored."""
@@ -132,7 +136,7 @@ class Entries:
 
     async def open_content(self, entry: Entry) -> OpenContent:
         """Open the content; up to the bound only once it is whole and verified."""
-        size_bytes = self._view.size_bytes(entry)
+        size_bytes = self._nodes.size_bytes(entry)
         bound = self._verified_open_bytes
         whole = size_bytes is None or bound is None or size_bytes <= bound
         async with self.noting_gone(entry.claude_file_id):

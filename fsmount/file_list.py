@@ -36,7 +36,7 @@ _STATES: dict[int, StateName] = {State.LIVE: "live", State.GONE: "gone", State.D
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Item:
+class ListedFile:
     """One file of a case.
 
     Shape: what is not known is None. `name` is the entry name in the mount, `filename` what people wrote.
@@ -72,7 +72,7 @@ class Filter:
     min_size_bytes: int | None = None
     since: datetime | None = None
 
-    def admits(self, item: Item) -> bool:
+    def admits(self, item: ListedFile) -> bool:
         """Say whether a file fits what is not asked of the database; what is not known does not fit."""
         return (
             _fits(item.mime_type, self.mime)
@@ -82,7 +82,7 @@ class Filter:
         )
 
 
-def iter_items(path: Path, wanted: Filter) -> Iterator[Item]:
+def iter_items(path: Path, wanted: Filter) -> Iterator[ListedFile]:
     """Yield the files of a catalog that fit, in the order in which they came to be known.
 
     Errors: CaseError.
@@ -98,12 +98,12 @@ def iter_items(path: Path, wanted: Filter) -> Iterator[Item]:
                 yield item
 
 
-def _item(db: sqlite3.Connection, path: Path, row: tuple) -> Item:  # type: ignore[type-arg]  # a row of _FILES
+def _item(db: sqlite3.Connection, path: Path, row: tuple) -> ListedFile:  # type: ignore[type-arg]  # a row of _FILES
     number, key, name, state, mtime_ns, told, text, *content = row
     size_bytes, md5, sha256, verified, is_stored = content
     record = stored_record(path, key, text)
     is_named = name and (told < Told.ENTRY or (record is not None and has_content(record)))
-    return Item(
+    return ListedFile(
         claude_file_id=key,
         name=os.fsdecode(name) if is_named else None,
         filename=display_name_of(record) if record else None,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import TextIO
 
-from fsmount.file_list import Item
+from fsmount.file_list import ListedFile
 from fsmount.logs import one_line
 
 _COLUMNS = "{:<11} {:>14}  {:<8}  {:<32}  {:<24}  {:<24}  {}"
@@ -23,16 +23,16 @@ _ORIGIN_FIELDS = (
     "role",
     "named_at",
 )
-_FIELDS = [field.name for field in dataclasses.fields(Item) if field.name != "origins"]
+_FIELDS = [field.name for field in dataclasses.fields(ListedFile) if field.name != "origins"]
 
 
-def write_table(items: Iterable[Item], output: TextIO) -> None:
+def write_table(items: Iterable[ListedFile], output: TextIO) -> None:
     """Write a line a file, its path in the mount last; where it was first named stands for all places."""
     output.write(_COLUMNS.format(*_HEAD).rstrip() + "\n")
     output.writelines(_line(item) + "\n" for item in items)
 
 
-def write_json(items: Iterable[Item], output: TextIO) -> None:
+def write_json(items: Iterable[ListedFile], output: TextIO) -> None:
     """Write one array of objects, one a line."""
     output.write("[")
     separator = "\n"
@@ -42,7 +42,7 @@ def write_json(items: Iterable[Item], output: TextIO) -> None:
     output.write("\n]\n")
 
 
-def write_csv(items: Iterable[Item], output: TextIO) -> None:
+def write_csv(items: Iterable[ListedFile], output: TextIO) -> None:
     """Write a line a file; where it was named more than once, the values of each place between semicolons."""
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow([*_FIELDS, *_ORIGIN_FIELDS])
@@ -50,7 +50,7 @@ def write_csv(items: Iterable[Item], output: TextIO) -> None:
         writer.writerow([*(_cell(getattr(item, name)) for name in _FIELDS), *_places(item)])
 
 
-def _line(item: Item) -> str:
+def _line(item: ListedFile) -> str:
     origin = item.origins[0] if item.origins else None
     user = origin and (origin.user_email or origin.user_id)
     chat = origin and (origin.chat_name or origin.chat_id or origin.project_name)
@@ -73,7 +73,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _WIDE else text[: _WIDE - 1] + "…"
 
 
-def _places(item: Item) -> Iterator[str]:
+def _places(item: ListedFile) -> Iterator[str]:
     for name in _ORIGIN_FIELDS:
         values = [_cell(getattr(origin, name)) for origin in item.origins]
         yield "; ".join(dict.fromkeys(filter(None, values)))

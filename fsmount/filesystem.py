@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 
 import client
-from fsmount.answers import Absent, Counters, Rules, Stale, StatFs
+from fsmount.answers import Absent, MountCounters, Rules, Stale, StatFs
 from fsmount.browse import Views
 from fsmount.callers import Caller
 from fsmount.catalog import Catalog, Entry
@@ -19,6 +19,7 @@ from fsmount.deletion import Deleter, Readers
 from fsmount.directories import STATUS_NAME, Directories, number_of_directory
 from fsmount.entries import Entries
 from fsmount.errors import AbsentError, NoAttributeError, RefusedError
+from fsmount.file_nodes import ABSENT_S, NAME_S, FileNodes
 from fsmount.gate import Gate
 from fsmount.inodes import (
     HIDDEN_DIR,
@@ -38,7 +39,6 @@ from fsmount.removal import Removal
 from fsmount.service import Service
 from fsmount.status_file import StatusFile
 from fsmount.tree import Attributes, directory_attributes
-from fsmount.view import ABSENT_S, NAME_S, View
 
 HIDDEN_NAME = b".fsmount"
 _DOTS = (b".", b"..")
@@ -67,27 +67,27 @@ class Filesystem:
         on_open: Callable[[Entry], None] = lambda _entry: None,
         views: Views | None = None,
     ) -> None:
-        self.counters = Counters()
+        self.counters = MountCounters()
         self._catalog = catalog
         self._on_stale = on_stale
         self._views = views
         self._status = StatusFile(status)
-        self._view = View(contents, is_writable=rules.allow_delete)
+        self._nodes = FileNodes(contents, is_writable=rules.allow_delete)
         gate = Gate(rules.deny_programs, self.counters)
         self._entries = Entries(
             catalog,
             contents,
             service,
-            self._view,
+            self._nodes,
             gate=gate,
             verified_open_bytes=rules.verified_open_bytes,
             on_gone=on_gone,
         )
         self._removal = Removal(catalog, contents, self._entries, deleter)
-        self.directories = Directories(catalog, self._entries, self._view, self._status, views)
+        self.directories = Directories(catalog, self._entries, self._nodes, self._status, views)
         self.files = OpenFiles(
             self._entries,
-            self._view,
+            self._nodes,
             gate,
             self._status,
             self.counters,
@@ -122,7 +122,7 @@ class Filesystem:
             return await self.getattr(self._by_number(parent, name), caller)
         if parent == ROOT:
             named = await self._entries.named(name)
-            return self._view.directory(named) if named else Absent(ABSENT_S)
+            return self._nodes.directory(named) if named else Absent(ABSENT_S)
         entry = self._entries.get(number_of_directory(parent))
         entry = await self._entries.with_record(entry, caller)
         found = self._lookup_in_file(entry, name)
@@ -136,12 +136,12 @@ class Filesystem:
         if not is_file_id(name):
             return Absent(ABSENT_S)
         entry = self._entries.named_nowait(name)
-        return self._view.directory(entry) if entry else None
+        return self._nodes.directory(entry) if entry else None
 
     def _lookup_in_file(self, entry: Entry, name: bytes) -> Attributes | Absent | None:
         """Find a name in the directory of a file; None for content of unknown size."""
         if name == META_NAME and self._entries.has_name(entry, name):
-            return self._view.meta(entry)
+            return self._nodes.meta(entry)
         if name == entry.content_name and entry.has_content and self._entries.has_name(entry, name):
             return self._entries.content_attributes_nowait(entry)
         return Absent(ABSENT_S)
@@ -175,11 +175,11 @@ class Filesystem:
 
     def _getattr_of_file(self, entry: Entry, kind: Kind) -> Attributes | None:
         if kind is Kind.DIRECTORY:
-            return self._view.directory(entry)
+            return self._nodes.directory(entry)
         if not self._entries.suffices(entry):
             return None
         if kind is Kind.META:
-            return self._view.meta(entry)
+            return self._nodes.meta(entry)
         return self._entries.content_attributes_nowait(entry)
 
     async def getattr(self, inode: Inode, caller: Caller | None) -> Attributes:
@@ -190,7 +190,7 @@ class Filesystem:
         entry, kind = self._known_node(inode)
         entry = await self._entries.with_record(entry, caller)
         if kind is Kind.META:
-            return self._view.meta(entry)
+            return self._nodes.meta(entry)
         return await self._entries.content_attributes(entry, caller)
 
     def readlink(self, inode: Inode) -> bytes:
@@ -204,13 +204,13 @@ class Filesystem:
         """Return one extended attribute, from what is known."""
         if _is_our_own(inode):
             raise NoAttributeError("the mount's own nodes have no attributes")
-        return self._view.xattr(*self._known_node(inode), name)
+        return self._nodes.xattr(*self._known_node(inode), name)
 
     def listxattr(self, inode: Inode) -> list[bytes]:
         """Return the names of the extended attributes of a node."""
         if _is_our_own(inode):
             return []
-        return sorted(self._view.xattrs(*self._known_node(inode)))
+        return sorted(self._nodes.xattrs(*self._known_node(inode)))
 
     def statfs(self) -> StatFs:
         """Return the number of files in the case."""

@@ -73,7 +73,7 @@ class Link:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Target:
+class LinkTarget:
     """Where a link leads, whatever it is called; as in `Link`."""
 
     target: bytes
@@ -142,13 +142,13 @@ class Folders:
         """Return the files that are attached to a project, likewise."""
         return self._links(_FILES_OF_PROJECT, number)
 
-    def file_of_chat(self, number: int, file: int) -> Target | None:
+    def file_of_chat(self, number: int, file: int) -> LinkTarget | None:
         """Return one file that a chat names, without looking at the others; None when it is not shown."""
         return _target(
             self._rows(f"{_FILES_OF_CHAT} AND o.file = ? GROUP BY f.number", number, file)
         )
 
-    def file_of_project(self, number: int, file: int) -> Target | None:
+    def file_of_project(self, number: int, file: int) -> LinkTarget | None:
         """Return one file that is attached to a project, likewise."""
         return _target(self._rows(f"{_FILES_OF_PROJECT} AND a.file = ?", number, file))
 
@@ -188,9 +188,9 @@ def _links(rows: list[_FileRow]) -> list[Link]:
     return links
 
 
-def _target(rows: list[_FileRow]) -> Target | None:
+def _target(rows: list[_FileRow]) -> LinkTarget | None:
     for _, claude_file_id, content_name, is_shown, is_content, at in rows:
         if is_shown:
             inside = b"/" + content_name if content_name and is_content else b""
-            return Target(claude_file_id.encode() + inside, (at or 0) * 1000)
+            return LinkTarget(claude_file_id.encode() + inside, (at or 0) * 1000)
     return None

@@ -1,6 +1,6 @@
 """Which programs may cause requests: thumbnailers and indexers would pull everything they come across."""
 
-from fsmount.answers import Counters
+from fsmount.answers import MountCounters
 from fsmount.callers import Caller, program_of
 from fsmount.errors import AccessRefusedError
 
@@ -8,7 +8,7 @@ from fsmount.errors import AccessRefusedError
 class Gate:
     """Turns away the programs that match `deny_programs`, and counts how often."""
 
-    def __init__(self, deny_programs: frozenset[str], counters: Counters) -> None:
+    def __init__(self, deny_programs: frozenset[str], counters: MountCounters) -> None:
         self._deny_programs = deny_programs
         self._counters = counters
 

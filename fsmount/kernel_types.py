@@ -64,7 +64,7 @@ def statfs_data(statfs: StatFs) -> StatvfsData:
     return data
 
 
-class Told:
+class ReusedEntry:
     """Makes the library's attributes of many nodes that differ in number and date alone.
 
     A listing of a million directories sets two fields of each instead of thirteen; the library copies them

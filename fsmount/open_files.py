@@ -9,17 +9,17 @@ import os
 from collections.abc import Callable, Iterator
 
 import client
-from fsmount.answers import Counters, Opened
+from fsmount.answers import MountCounters, Opened
 from fsmount.body import OpenContent
 from fsmount.callers import Caller
 from fsmount.catalog import Entry
 from fsmount.entries import Entries
 from fsmount.errors import ReadOnlyError, StaleError
+from fsmount.file_nodes import FileNodes
 from fsmount.gate import Gate
 from fsmount.inodes import STATUS, Handle, HandleTable, Inode, Kind, split
 from fsmount.nowait import Data
 from fsmount.status_file import StatusFile
-from fsmount.view import View
 
 _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_TRUNC
 
@@ -41,16 +41,16 @@ class OpenFiles:
     def __init__(
         self,
         entries: Entries,
-        view: View,
+        nodes: FileNodes,
         gate: Gate,
         status: StatusFile,
-        counters: Counters,
+        counters: MountCounters,
         *,
         on_open: Callable[[Entry], None],
         on_reader: Callable[[int, Caller], None],
     ) -> None:
         self._entries = entries
-        self._view = view
+        self._nodes = nodes
         self._gate = gate
         self._status = status
         self._counters = counters
@@ -69,7 +69,7 @@ class OpenFiles:
         if not self._entries.suffices(entry):
             return None
         if kind is Kind.META:
-            return self._opened_bytes(self._view.meta_bytes(entry))
+            return self._opened_bytes(self._nodes.meta_bytes(entry))
         content = self._entries.open_content_nowait(entry)
         if content is None:
             return None
@@ -84,8 +84,8 @@ class OpenFiles:
         number, kind = split(inode)
         entry = await self._entries.with_record(self._entries.get(number), caller)
         if kind is Kind.META:
-            return self._opened_bytes(self._view.meta_bytes(entry))
-        if not self._view.contents.is_stored(entry.claude_file_id):
+            return self._opened_bytes(self._nodes.meta_bytes(entry))
+        if not self._entries.is_stored(entry):
             self._gate.require(entry.claude_file_id, caller)
         self._note(entry)
         content = await self._entries.open_content(entry)

@@ -33,7 +33,7 @@ from fsmount.callers import Caller
 from fsmount.errors import ReadOnlyError, errno_for
 from fsmount.filesystem import Filesystem
 from fsmount.inodes import ROOT, Handle, Inode
-from fsmount.kernel_types import Owner, Told, dot, negative, statfs_data
+from fsmount.kernel_types import Owner, ReusedEntry, dot, negative, statfs_data
 from fsmount.nowait import Data
 
 log = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ class Operations(pyfuse3.Operations):
                 ):
                     return
             entries = self._fs.directories.readdir(Handle(fh), max(0, start_id - len(_DOTS)))
-            told = Told(self._owner.entry)
+            told = ReusedEntry(self._owner.entry)
             for name, attributes, next_id in entries:
                 if not pyfuse3.readdir_reply(
                     token, FileNameT(name), told.of(attributes), next_id + len(_DOTS)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import client
 import fsmount
 from fsmount import ahead
-from fsmount.answers import Counters
+from fsmount.answers import MountCounters
 from fsmount.catalog import Catalog
 from fsmount.content import Contents
 from fsmount.service import Service
@@ -28,8 +28,8 @@ class Status:
     contents: Contents
     service: Service | None
     requests: Callable[[], tuple[client.Stats, client.Budget]] | None
-    counters: Callable[[], Counters]
-    ahead: ahead.Counters | None
+    counters: Callable[[], MountCounters]
+    ahead: ahead.AheadCounters | None
 
     def render(self) -> bytes:
         """Return the document as UTF-8 JSON."""

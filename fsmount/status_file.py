@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import trio
 
+from fsmount.file_nodes import NAME_S, UNSETTLED_S
 from fsmount.inodes import STATUS
 from fsmount.tree import Attributes, file_attributes
-from fsmount.view import NAME_S, UNSETTLED_S
 
 _MEMORY_S = 1.0  # so long the document stays as it is, for who asked how long it is
 

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 import client
-from fsmount.answers import Counters
+from fsmount.answers import MountCounters
 from fsmount.digest import RunningHash
 from fsmount.disk import PendingBytes
 from fsmount.errors import CaseError, ContentError, CustodyError, MismatchError
@@ -335,7 +335,7 @@ async def test_an_open_that_fails_leaves_nothing_open(tmp_path):
             nothing,
             nothing,
             nothing,
-            Counters(),
+            MountCounters(),
             on_open=on_open,
             on_reader=lambda _number, _caller: None,
         )

@@ -19,7 +19,7 @@ from fsmount.answers import Absent, DirEntry, Opened, StatFs
 from fsmount.boundary import Boundary
 from fsmount.filesystem import Filesystem
 from fsmount.inodes import Handle, Inode
-from fsmount.kernel_types import Owner, Told
+from fsmount.kernel_types import Owner, ReusedEntry
 from fsmount.operations import Operations, correct
 from fsmount.tree import Attributes, directory_attributes, file_attributes, link_attributes
 
@@ -386,7 +386,7 @@ async def test_a_listing_begins_with_the_dots(monkeypatch, start):
 def test_attributes_made_from_those_before_are_the_same(several):
     """A long listing makes new ones only where they differ in more than number and date."""
     owner = Owner(1000, 1001, 0o077)
-    told = Told(owner.entry)
+    told = ReusedEntry(owner.entry)
     for attributes in several:
         expected, made = owner.entry(attributes), told.of(attributes)
         for name in ENTRY_FIELDS:

@@ -44,15 +44,9 @@ def test_a_duration_is_told_in_two_units(seconds, expected):
         (State(0, None, "chats"), [], "0 chats"),
         (State(1200, 20000, "chats"), ["12/s"], "1,200 of 20,000 chats, 12/s"),
         (
-            State(
-                1,
-                2,
-                "chats",
-                ("5 files", "3 requests"),
-                "the organization's requests are used up, for 23 s",
-            ),
+            State(1, 2, "chats", ("5 files", "3 requests"), "budget exhausted, 23 s"),
             [],
-            "1 of 2 chats, 5 files, 3 requests, waiting: the service, 23 s",
+            "1 of 2 chats, 5 files, 3 requests, waiting: budget exhausted, 23 s",
         ),
     ],
 )

@@ -1,9 +1,8 @@
 """What the tree shows of one file: attributes, how long the kernel may keep them, extended attributes.
 
-Pure look-ups in what the case knows; nothing here waits or asks the service.
+Look-ups in what the case knows; nothing here waits or asks the service.
 """
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 
 from fsmount.answers import DirEntry
@@ -31,13 +30,13 @@ XATTR_SHA256 = b"user.claude.sha256"
 XATTR_VERIFIED = b"user.claude.verified"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class View:
+class FileNodes:
     """Turns catalog entries and content knowledge into what the kernel is told."""
 
-    contents: Contents
-    is_writable: bool
-    _metas: dict[int, tuple[object, bytes]] = dataclasses.field(default_factory=dict)
+    def __init__(self, contents: Contents, *, is_writable: bool) -> None:
+        self._contents = contents
+        self._is_writable = is_writable
+        self._metas: dict[int, tuple[object, bytes]] = {}
 
     def directory(self, entry: Entry) -> Attributes:
         """Return the attributes of a file's directory; dated 1970 until its record is known."""
@@ -64,12 +63,12 @@ class View:
         """Return the attributes of the content; with an unknown size, ones that are asked for again."""
         if size_bytes is None:
             return self._file(entry, Kind.CONTENT, 0, UNSETTLED_S)
-        is_settled = self.contents.is_stored(entry.claude_file_id)
+        is_settled = self._contents.is_stored(entry.claude_file_id)
         return self._file(entry, Kind.CONTENT, size_bytes, SETTLED_S if is_settled else RECORDED_S)
 
     def size_bytes(self, entry: Entry) -> int | None:
         """Return the true size where the case has seen the bytes, else the recorded one."""
-        known = self.contents.find(entry.claude_file_id)
+        known = self._contents.find(entry.claude_file_id)
         if known and known.size_bytes is not None:
             return known.size_bytes
         return entry.record.size_bytes if entry.record else None
@@ -92,7 +91,7 @@ class View:
         """Return the extended attributes of one node, from what is known."""
         values: dict[bytes, str | None] = {XATTR_FILE_ID: entry.claude_file_id}
         if kind is Kind.CONTENT and entry.record:
-            known = self.contents.find(entry.claude_file_id) or _NOTHING_KNOWN
+            known = self._contents.find(entry.claude_file_id) or _NOTHING_KNOWN
             values |= {
                 XATTR_MIME_TYPE: mime_type_of(entry.record),
                 XATTR_MD5: known.md5 or entry.record.md5,
@@ -119,7 +118,7 @@ class View:
         return directory_attributes(
             inode,
             mtime_ns,
-            writable=self.is_writable,
+            writable=self._is_writable,
             entry_timeout_s=NAME_S,
             attr_timeout_s=attr_timeout_s,
         )
