@@ -300,7 +300,7 @@ class Download:
         match error:
             case client.APIConnectionError() | client.TruncatedError():
                 await self._after_break(stream, error)
-            case client.InvalidResponseError():
+            case client.InvalidResponseError() | client.RangeNotSatisfiableError():
                 self._after_lie(error)
             case SpoolConflictError():
                 self._end(failure=self._mismatch(str(error)))
@@ -325,7 +325,11 @@ class Download:
         await trio.sleep(min(0.1 * 2**self._breaks, 5.0))
 
     def _after_lie(self, error: Exception) -> None:
-        """Do without ranges from here on: an answer was not the range that was asked for."""
+        """Do without ranges from here on: an answer was not the range that was asked for.
+
+        So it is where the file ends before that, other than its record says: then only the whole body tells
+        how long it is.
+        """
         self._breaks += 1
         if self._streams.ranges is Ranges.IGNORED or self._breaks > self._policy.max_breaks:
             self._pause(error)

@@ -117,6 +117,8 @@ class ScriptedSource:
             raise client.APITimeoutError("no answer within 30 s", bytes_sent=True)
         if fault.kind == "lie":
             raise client.InvalidResponseError("Content-Range is not what was asked for")
+        if self.honours_range and ask_range and offset >= len(self.body) > 0:
+            raise client.RangeNotSatisfiableError(416, None, "beyond the end", "req_416")
         self.open_streams += 1
         try:
             yield self._answer(offset, end, fault, ranged=self.honours_range and ask_range)

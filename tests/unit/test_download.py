@@ -245,6 +245,21 @@ async def test_an_unknown_size_is_told_by_the_end(tmp_path):
         assert len(BODY) == download.size_bytes
 
 
+async def test_a_far_reader_beyond_the_true_end_finds_out_how_long_the_file_is(
+    autojump_clock, tmp_path
+):
+    """The record says more than there is; no range tells that, but the whole body, by the stream there is."""
+    source = ScriptedSource(BODY, honours_range=True)
+    recorded = len(BODY) + 50_000
+    async with downloading(source, tmp_path, size=recorded) as download:
+        pattern = Pattern(SMALL)
+        download.readers.add(pattern)
+        assert BODY[:100] == await download.read(pattern, 0, 100)
+        with pytest.raises(SizeDiffersError, match=f"{recorded} bytes.*{len(BODY)}"):
+            await download.read(pattern, len(BODY) + 20_000, 100)
+    assert 2 == len(source.requests)
+
+
 @pytest.mark.parametrize("size", [0, None])
 async def test_an_empty_file_is_verified_too(size, tmp_path):
     """No bytes are bytes as well."""
