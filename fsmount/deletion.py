@@ -143,7 +143,7 @@ class Deleter:
         try:
             await self._service.delete(claude_file_id)
         except client.NotFoundError as error:
-            await note_outcome(self._journal, claude_file_id, OUTCOME_ALREADY_GONE, error)
+            await self._note_success(claude_file_id, OUTCOME_ALREADY_GONE, error)
         except Exception as error:
             await self._note_failure(claude_file_id, outcome_of(error), error)
             raise
@@ -151,7 +151,7 @@ class Deleter:
             await self._note_failure(claude_file_id, OUTCOME_UNKNOWN, error)
             raise
         else:
-            await note_outcome(self._journal, claude_file_id, OUTCOME_DELETED, None)
+            await self._note_success(claude_file_id, OUTCOME_DELETED, None)
 
     async def _note_request(
         self, claude_file_id: str, record: Mapping[str, object] | None, caller: Caller
@@ -169,6 +169,17 @@ class Deleter:
             lambda: self._journal.append("delete_requested", requested, durable=True),
             abandon_on_cancel=True,
         )
+
+    async def _note_success(
+        self, claude_file_id: str, outcome: str, error: Exception | None
+    ) -> None:
+        """Write that a file is gone; so it is, also where the log takes nothing, and the next mount asks."""
+        try:
+            await note_outcome(self._journal, claude_file_id, outcome, error)
+        except Exception as trouble:
+            log.error(
+                "%s is deleted, but the custody log can't say so: %s", claude_file_id, trouble
+            )
 
     async def _note_failure(self, claude_file_id: str, outcome: str, error: BaseException) -> None:
         try:

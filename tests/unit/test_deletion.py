@@ -22,6 +22,7 @@ from fsmount.case import Case
 from fsmount.catalog import Catalog
 from fsmount.custody import CustodyLog, iter_entries
 from fsmount.deletion import Deleter, Readers, outcome_of
+from fsmount.doubts import unresolved
 from fsmount.errors import CustodyError, UnreachableError
 from fsmount.objects import State
 from fsmount.service import Service
@@ -170,6 +171,24 @@ async def test_an_answer_is_written_down_though_nobody_waits_for_it(tmp_path):
                 await deleter.delete("claude_file_1", None, ME)
         outcomes = [entry.get("outcome") for entry in iter_entries(log.path)]
     assert ([None, "unknown"], ["claude_file_1"]) == (outcomes, doubts)
+
+
+async def test_what_is_deleted_is_so_though_the_log_takes_nothing_more(tmp_path, caplog):
+    """The disk was filled meanwhile: the file goes from the case, and the next mount asks about it."""
+    with contextlib.closing(CustodyLog(tmp_path / "custody.jsonl")) as log:
+        async with trio.open_nursery() as nursery:
+            append = log.append
+
+            def refuse_outcomes(event: str, data: Any, *, durable: bool = False) -> int:
+                if event == "delete_outcome":
+                    raise CustodyError("No space left on device")
+                return append(event, data, durable=durable)
+
+            cast("Any", log).append = refuse_outcomes
+            deleter = _deleter(Service(cast("Any", Files()), nursery), log)
+            await deleter.delete("claude_file_1", None, ME)
+        assert ["claude_file_1"] == unresolved(iter_entries(log.path))
+    assert "claude_file_1 is deleted, but" in caplog.text
 
 
 def _deleter(service: Service, log: CustodyLog, doubts: list[str] | None = None) -> Deleter:
