@@ -10,8 +10,8 @@ import httpx
 
 from client._body import LengthCheck, Placement, WholeCheck, placement_of
 from client._errors import TruncatedError
-from client._http import AsyncBody, Body
 from client._pace import Priority
+from client._receiving import AsyncBody, Body
 from client._transport import AsyncTransport, Transport
 from client._wire import Request, request_id_of
 

@@ -1,41 +1,33 @@
-"""The HTTP library, adapted: how its clients are made, what its failures mean, bodies read honestly.
+"""The HTTP library, adapted: how its clients are made, and how requests go out through them.
 
-Redirects are not followed: they would carry the key elsewhere. Bodies are taken as they come, undecoded.
+Redirects are not followed: they would carry the key elsewhere.
 """
 
-import contextlib
+import functools
 import importlib
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import anyio
 import httpcore
 import httpx
 
-from client._body import Check
-from client._errors import APIConnectionError, APITimeoutError, ComplianceError, TruncatedError
 from client._judge import Options
 from client._network import WideAsyncBackend, WideBackend
-from client._wire import Request
+from client._wire import Kind, Request
 
 _CONNECT_TIMEOUT_S = 10.0
-_DRAIN_STEPS = 10_000
-_NEVER_ARRIVED = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.UnsupportedProtocol,
-)
 # The budget bounds how many requests are under way; the pool need not.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=32, keepalive_expiry=30.0)
 
 _TOO_EARLY = "what came before it went on beyond its end"
 _NOWHERES_ANSWER = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n.\r\n0\r\n\r\n"
 
-Pool = TypeVar("Pool", httpcore.AsyncConnectionPool, httpcore.ConnectionPool)
+_ONE_REQUEST_EACH = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 
-FAILURES = (httpx.TransportError, ssl.SSLError, OSError)
+Http = TypeVar("Http", httpx.AsyncClient, httpx.Client)
+Pool = TypeVar("Pool", httpcore.AsyncConnectionPool, httpcore.ConnectionPool)
 
 
 class _Sending:
@@ -73,19 +65,21 @@ class AsyncSender(_Sending):
 
     def __init__(self, options: Options, transport: httpx.AsyncBaseTransport | None) -> None:
         super().__init__(options)
-        self._http = httpx.AsyncClient(limits=_LIMITS, transport=transport)
-        for pool in _pools(self._http, httpcore.AsyncConnectionPool):
-            pool._network_backend = WideAsyncBackend(pool._network_backend)  # noqa: SLF001 - see `_pools`
+        self._http = _for_each_kind(functools.partial(_async_client, transport))
         # Through the proxy that the environment names for this address; nothing public says which it is.
         url = httpx.URL(self._base_url)
-        self._transport = self._http._transport_for_url(url)  # noqa: SLF001 - see above
+        self._transports = {
+            kind: http._transport_for_url(url)  # noqa: SLF001 - see above
+            for kind, http in self._http.items()
+        }
 
     async def send(self, request: Request) -> httpx.Response:
         """Return the head of the answer, whatever it says; the caller closes it.
 
-        Errors: `FAILURES`.
+        Errors: `_failures.FAILURES`.
         """
-        response = await self._transport.handle_async_request(self._outgoing(request))
+        transport = self._transports[request.kind]
+        response = await transport.handle_async_request(self._outgoing(request))
         if came_too_early(response):
             await response.aclose()
             raise httpx.RemoteProtocolError(_TOO_EARLY)
@@ -107,7 +101,8 @@ class AsyncSender(_Sending):
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._http.aclose()
+        for http in {*self._http.values()}:
+            await http.aclose()
 
 
 class Sender(_Sending):
@@ -115,16 +110,17 @@ class Sender(_Sending):
 
     def __init__(self, options: Options, transport: httpx.BaseTransport | None) -> None:
         super().__init__(options)
-        self._http = httpx.Client(limits=_LIMITS, transport=transport)
-        for pool in _pools(self._http, httpcore.ConnectionPool):
-            pool._network_backend = WideBackend(pool._network_backend)  # noqa: SLF001 - see `_pools`
-        # Through the proxy that the environment names for this address; nothing public says which it is.
+        self._http = _for_each_kind(functools.partial(_client, transport))
         url = httpx.URL(self._base_url)
-        self._transport = self._http._transport_for_url(url)  # noqa: SLF001 - see above
+        self._transports = {
+            kind: http._transport_for_url(url)  # noqa: SLF001 - see `AsyncSender`
+            for kind, http in self._http.items()
+        }
 
     def send(self, request: Request) -> httpx.Response:
         """Return the head of the answer; see `AsyncSender.send`."""
-        response = self._transport.handle_request(self._outgoing(request))
+        transport = self._transports[request.kind]
+        response = transport.handle_request(self._outgoing(request))
         if came_too_early(response):
             response.close()
             raise httpx.RemoteProtocolError(_TOO_EARLY)
@@ -132,7 +128,45 @@ class Sender(_Sending):
 
     def close(self) -> None:
         """Close all connections."""
-        self._http.close()
+        for http in {*self._http.values()}:
+            http.close()
+
+
+def _for_each_kind(make: Callable[[httpx.Limits, ssl.SSLContext], Http]) -> dict[Kind, Http]:
+    """Return what sends each kind of request, over connections of its own.
+
+    Contents are written by strangers. Where one goes on beyond its announced end, the rest may be taken for
+    the answer to the next request on its connection: that is never one about records, and each deletion has a
+    connection for itself alone.
+    """
+    ssl_context = httpx.create_ssl_context()
+    records = make(_LIMITS, ssl_context)
+    return {
+        "content": make(_LIMITS, ssl_context),
+        "metadata": records,
+        "listing": records,
+        "delete": make(_ONE_REQUEST_EACH, ssl_context),
+    }
+
+
+def _async_client(
+    transport: httpx.AsyncBaseTransport | None, limits: httpx.Limits, ssl_context: ssl.SSLContext
+) -> httpx.AsyncClient:
+    http = httpx.AsyncClient(limits=limits, verify=ssl_context, transport=transport)
+    for pool in _pools(http, httpcore.AsyncConnectionPool):
+        if not isinstance(pool._network_backend, WideAsyncBackend):  # noqa: SLF001 - see `_pools`
+            pool._network_backend = WideAsyncBackend(pool._network_backend)  # noqa: SLF001
+    return http
+
+
+def _client(
+    transport: httpx.BaseTransport | None, limits: httpx.Limits, ssl_context: ssl.SSLContext
+) -> httpx.Client:
+    http = httpx.Client(limits=limits, verify=ssl_context, transport=transport)
+    for pool in _pools(http, httpcore.ConnectionPool):
+        if not isinstance(pool._network_backend, WideBackend):  # noqa: SLF001 - see `_pools`
+            pool._network_backend = WideBackend(pool._network_backend)  # noqa: SLF001
+    return http
 
 
 def _pools(http: httpx.AsyncClient | httpx.Client, kind: type[Pool]) -> Iterator[Pool]:
@@ -156,135 +190,3 @@ def came_too_early(response: httpx.Response) -> bool:
     """
     stream = response.extensions.get("network_stream")
     return getattr(stream, "reads_since_write", None) == 0
-
-
-def unanswered(error: Exception, about: str) -> APIConnectionError:
-    """Return our error for a request that got no answer; it says whether the request may have arrived."""
-    arrived = not isinstance(error, _NEVER_ARRIVED)
-    if isinstance(error, httpx.TimeoutException):
-        what = "no answer came in time" if arrived else "could not connect in time"
-        return APITimeoutError(f"{about}: {what}", bytes_sent=arrived)
-    what = "the connection failed" if arrived else "could not connect"
-    return APIConnectionError(f"{about}: {what}: {_plain(error)}", bytes_sent=arrived)
-
-
-def interrupted(error: Exception, about: str, request_id: str | None) -> ComplianceError:
-    """Return our error for a body that broke off."""
-    if isinstance(error, httpx.TimeoutException):
-        what = f"{about}: no more bytes of the answer came in time"
-        return APITimeoutError(what, bytes_sent=True, request_id=request_id)
-    if isinstance(error, httpx.RemoteProtocolError):
-        what = f"{about}: the body broke off: {_plain(error)}"
-        return TruncatedError(what, request_id=request_id)
-    what = f"{about}: the connection failed within the answer: {_plain(error)}"
-    return APIConnectionError(what, bytes_sent=True, request_id=request_id)
-
-
-def _plain(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-class _Reading:
-    """What is known of a body being read, for both kinds."""
-
-    def __init__(self, response: httpx.Response, about: str, check: Check) -> None:
-        self.request_id: str | None = response.headers.get("request-id")
-        self._response = response
-        self._about = about
-        self._check = check
-        self._has_ended = False
-        self._is_broken = False
-
-    def _require_unbroken(self) -> None:
-        # The library's iterators just end when they are used again after a failure or a cancellation; that
-        # must never look like the end of the body.
-        if self._is_broken:
-            what = f"{self._about}: the body was given up before its end"
-            raise TruncatedError(what, request_id=self.request_id)
-
-
-class AsyncBody(_Reading):
-    """The body of one response, checked while it comes.
-
-    Units: `chunk_size` in bytes, the most that `receive` returns; None: as it comes from the wire.
-    """
-
-    def __init__(
-        self, response: httpx.Response, about: str, check: Check, chunk_size: int | None = None
-    ) -> None:
-        super().__init__(response, about, check)
-        self._chunks: AsyncIterator[bytes]
-        # An injected transport may answer from memory; the library has "streamed" that body already.
-        if response.is_stream_consumed:
-            self._chunks = response.aiter_bytes(chunk_size)
-        elif chunk_size is None and isinstance(response.stream, httpx.AsyncByteStream):
-            self._chunks = aiter(response.stream)  # as it comes, without one more layer
-        else:
-            self._chunks = response.aiter_raw(chunk_size)
-
-    async def receive(self) -> bytes:
-        """Return the next bytes; b"" after a proper end that passed its check, and only then.
-
-        Errors: of the check; TruncatedError, APITimeoutError, APIConnectionError. Once one was raised, or
-        the call was cancelled, it is TruncatedError for ever.
-        """
-        self._require_unbroken()
-        try:
-            async for chunk in self._chunks:
-                if chunk:
-                    self._check.take(chunk)
-                    return chunk
-            self._check.finish()
-        except FAILURES as error:
-            self._is_broken = True
-            raise interrupted(error, self._about, self.request_id) from error
-        except BaseException:
-            self._is_broken = True
-            raise
-        self._has_ended = True
-        return b""
-
-    async def aclose(self) -> None:
-        """Close the connection at once; what is left of the body is not waited for."""
-        self._is_broken = self._is_broken or not self._has_ended
-        with anyio.CancelScope(shield=True):  # closing never waits for the peer
-            await self._response.aclose()
-            # The library's iterators are nested async generators; dropped half-way, each would need a task
-            # and under trio a warning to be finished. On a closed connection they run to their end at once.
-            with contextlib.suppress(Exception):
-                for _ in range(_DRAIN_STEPS):
-                    await anext(self._chunks)
-
-
-class Body(_Reading):
-    """The body of one response, checked while it comes, for ordinary code; see `AsyncBody`."""
-
-    def __init__(
-        self, response: httpx.Response, about: str, check: Check, chunk_size: int | None = None
-    ) -> None:
-        super().__init__(response, about, check)
-        is_read = response.is_stream_consumed
-        self._chunks = (response.iter_bytes if is_read else response.iter_raw)(chunk_size)
-
-    def receive(self) -> bytes:
-        """Return the next bytes; b"" after a proper end only; see `AsyncBody.receive`."""
-        self._require_unbroken()
-        try:
-            for chunk in self._chunks:
-                if chunk:
-                    self._check.take(chunk)
-                    return chunk
-            self._check.finish()
-        except FAILURES as error:
-            self._is_broken = True
-            raise interrupted(error, self._about, self.request_id) from error
-        except BaseException:
-            self._is_broken = True
-            raise
-        self._has_ended = True
-        return b""
-
-    def close(self) -> None:
-        """Close the connection at once; what is left of the body is not waited for."""
-        self._is_broken = self._is_broken or not self._has_ended
-        self._response.close()

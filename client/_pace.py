@@ -24,7 +24,7 @@ from client._retry import backoff_s
 from client._wire import Kind, date_of, number, retry_after_s
 
 WINDOW_S = 60.0
-MAX_BLIND = 8  # requests under way while nothing is known of the budget; each might meet a 429
+MAX_BLIND = 8  # requests sent while nothing is known of the budget; each might meet a 429
 _SAME_RESET_S = 1.5  # HTTP dates are cut to seconds, so one reset seems to move by up to that
 _LIMIT = "anthropic-ratelimit-requests-limit"
 _REMAINING = "anthropic-ratelimit-requests-remaining"
@@ -126,6 +126,7 @@ class Pacer:
         self._left: int | None = None
         self._lowest = 0  # of what answers of this window said is left: it only ever falls
         self._is_blind = True
+        self._sent_blindly: set[Ticket] = set()  # under way, and sent while nothing was known
         self._reset_at = -math.inf
         self._blocked_until = -math.inf
         self._blocks_in_a_row = 0
@@ -178,6 +179,8 @@ class Pacer:
             return wait_s
         del self._queue[0]
         ticket.sent_at = now
+        if self._is_blind:
+            self._sent_blindly.add(ticket)
         self._sent.append(now)
         self._count(ticket, 1)
         return 0.0
@@ -206,6 +209,7 @@ class Pacer:
         """
         self._in_flight -= 1
         self._is_blind = False
+        self._sent_blindly.clear()
         self._learn_budget(headers, now, wall)
         self._compare_clocks(headers, wall)
         if status != 429:
@@ -217,6 +221,7 @@ class Pacer:
 
     def failed(self, ticket: Ticket, *, arrived: bool) -> Sequence[Ticket]:
         """Note that a request got no answer; return who should look again."""
+        self._sent_blindly.discard(ticket)
         if arrived:
             self._in_flight -= 1
         else:  # it was neither sent nor charged
@@ -251,7 +256,7 @@ class Pacer:
             waits.append(self._sent[-self._max_rpm] + WINDOW_S - now)
         if self._left is not None and self._left <= 0:
             waits.append(self._reset_at - now)
-        elif self._left is None and self._is_blind and self._in_flight >= MAX_BLIND:
+        elif self._left is None and self._is_blind and len(self._sent_blindly) >= MAX_BLIND:
             waits.append(math.inf)
         return max(waits)
 

@@ -16,9 +16,11 @@ import httpx
 
 from client._body import BoundCheck
 from client._errors import APIConnectionError, ComplianceError, TruncatedError
-from client._http import FAILURES, AsyncBody, AsyncSender, Body, Sender, unanswered
+from client._failures import FAILURES, unanswered
+from client._http import AsyncSender, Sender
 from client._judge import Judge, Options
 from client._pace import Budget, Priority, Stats, Ticket, Urgency
+from client._receiving import AsyncBody, Body
 from client._wire import Request, request_id_of
 
 _MAX_ERROR_BYTES = 64 * 1024

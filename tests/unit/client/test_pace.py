@@ -169,6 +169,20 @@ def test_what_was_left_of_a_window_that_is_over_is_no_promise(remaining):
     send(pacer, 601.0)
 
 
+def test_requests_that_hang_from_the_window_before_keep_nobody_waiting():
+    """What was sent while the budget was known is no guess about the new one."""
+    pacer = Pacer()
+    send(pacer, 0.0)
+    pacer.answered(200, told(100, reset_in_s=30), 0.0, WALL)
+    hanging = [send(pacer, 1.0) for _ in range(MAX_BLIND)]
+    blind = [send(pacer, 31.0) for _ in range(MAX_BLIND)]
+    assert math.inf == wait(pacer, 31.0)
+    pacer.failed(hanging[0], arrived=True)
+    assert math.inf == wait(pacer, 31.0)
+    pacer.failed(blind[0], arrived=True)
+    send(pacer, 31.0)
+
+
 @pytest.mark.parametrize("date", ["Thu, 01 Jan 2026 00:00:00 +99999999999999999999", "x", ""])
 def test_an_absurd_date_is_none(date):
     """Whatever a server says of the time, its answer counts."""

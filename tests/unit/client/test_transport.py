@@ -26,6 +26,7 @@ from tests.support.network import (
     REFUSE,
     RESET,
     STALL,
+    AsyncBackend,
     Network,
     Sent,
     chunked,
@@ -517,9 +518,32 @@ def test_the_real_clock_waits_and_is_woken():
 def test_reads_are_wide_where_nothing_was_injected():
     """Both clients read more at a time than the library asks for, through proxies too."""
     for make in (client.AsyncComplianceClient, client.ComplianceClient):
-        transport: Any = make("k", base_url="http://api.test")._transport._http._transport
-        pool = transport._pool
+        sender: Any = make("k", base_url="http://api.test")._transport._http
+        pool = sender._transports["content"]._pool
         assert isinstance(pool._network_backend, _network.WideAsyncBackend | _network.WideBackend)
+
+
+async def test_contents_records_and_deletions_do_not_share_connections():
+    """What comes late of a stranger's content, after the next request has gone out, answers none of them."""
+    network = Network(handler=lambda sent: ANSWERS[sent.method, sent.path.endswith("/content")])
+    async with client.AsyncComplianceClient("k", base_url="http://api.test") as api:
+        sender: Any = api._transport._http
+        for transport in sender._transports.values():
+            transport._pool._network_backend = _network.WideAsyncBackend(AsyncBackend(network))
+        for _ in range(2):
+            assert b"abc" == await api.files.download(FILE_ID)
+            assert FILE_ID == (await api.files.get(FILE_ID)).id
+        assert 2 == network.connections
+        for _ in range(2):
+            await api.files.delete(FILE_ID)
+        assert (4, 2) == (network.connections, network.open_connections)
+
+
+ANSWERS = {
+    ("GET", True): chunked(b"abc", content_md5=MD5_OF_ABC)[0] + b"3\r\nabc\r\n0\r\n\r\n",
+    ("GET", False): document({"id": FILE_ID}),
+    ("DELETE", False): document({"id": FILE_ID, "type": "claude_file_deleted"}),
+}
 
 
 def test_a_read_brings_more_than_the_library_asks_for():
