@@ -183,6 +183,7 @@ class _Parts:
             self._service,
             self._journal,
             readers,
+            self._nursery,
             allow_move=self._settings.allow_move,
             on_doubt=lambda key: self._nursery.start_soon(doubts.resolve_new, key),
         )

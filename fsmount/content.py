@@ -5,6 +5,7 @@ journal what happened to the evidence. How one file's bytes come is in `body` an
 taken into the case, in `adoption`; where they lie, in `store`.
 """
 
+import dataclasses
 import itertools
 import logging
 import os
@@ -74,6 +75,8 @@ class Contents:
         self._nursery = nursery
         self._journal = journal
         self._policy = policy or Policy()
+        if cache_bytes:
+            self._policy = dataclasses.replace(self._policy, whole_bytes=cache_bytes)
         self._partial_bytes = min(_IDLE_PARTIAL_BYTES, cache_bytes or _IDLE_PARTIAL_BYTES)
         self._disk = Disk()
         self._bodies: dict[str, Body] = {}

@@ -4,8 +4,9 @@ Nothing is sent before the intention is on disk in the custody log, and nothing 
 the service has confirmed. Where the answer never comes, `doubts` finds out later what happened.
 """
 
+import functools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 import trio
@@ -17,7 +18,7 @@ from fsmount.service import Service
 
 log = logging.getLogger(__name__)
 
-_DISK_S = 30.0  # how long a disk that hangs is waited for, after the answer has come
+_DISK_S = 10.0  # how long a disk that hangs is waited for, after the answer has come
 _REMAINS_S = 10.0  # how long a deleted file's directory waits for `rm -r` to come to it
 
 OUTCOME_DELETED = "deleted"
@@ -106,13 +107,17 @@ class Remains:
 
 
 class Deleter:
-    """Carries one deletion through, with its custody entries."""
+    """Carries one deletion through, with its custody entries.
+
+    What follows from an answer is done in the nursery: it comes to its end whoever stops waiting for it.
+    """
 
     def __init__(
         self,
         service: Service,
         journal: Journal,
         readers: Readers,
+        nursery: trio.Nursery,
         *,
         allow_move: bool,
         on_doubt: Callable[[str], None],
@@ -120,6 +125,7 @@ class Deleter:
         self._service = service
         self._journal = journal
         self._readers = readers
+        self._nursery = nursery
         self._allow_move = allow_move
         self._on_doubt = on_doubt
 
@@ -133,9 +139,13 @@ class Deleter:
             )
 
     async def delete(
-        self, claude_file_id: str, record: Mapping[str, object] | None, caller: Caller
+        self,
+        claude_file_id: str,
+        record: Mapping[str, object] | None,
+        caller: Caller,
+        forget: Callable[[], Awaitable[object]],
     ) -> None:
-        """Ask the service to delete; returns once it is known to be gone.
+        """Ask the service to delete; returns once it is known to be gone, and `forget` was done.
 
         Errors: CustodyError before anything was sent; the client's errors, with the outcome in the log.
         """
@@ -143,15 +153,45 @@ class Deleter:
         try:
             await self._service.delete(claude_file_id)
         except client.NotFoundError as error:
-            await self._note_success(claude_file_id, OUTCOME_ALREADY_GONE, error)
+            await self._conclude(claude_file_id, OUTCOME_ALREADY_GONE, error, forget)
         except Exception as error:
-            await self._note_failure(claude_file_id, outcome_of(error), error)
+            await self._conclude(claude_file_id, outcome_of(error), error)
             raise
         except BaseException as error:  # cancelled: the answer may be lost on the way
-            await self._note_failure(claude_file_id, OUTCOME_UNKNOWN, error)
+            await self._conclude(claude_file_id, OUTCOME_UNKNOWN, error)
             raise
         else:
-            await self._note_success(claude_file_id, OUTCOME_DELETED, None)
+            await self._conclude(claude_file_id, OUTCOME_DELETED, None, forget)
+
+    async def _conclude(
+        self,
+        claude_file_id: str,
+        outcome: str,
+        error: BaseException | None,
+        forget: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
+        """Do what follows from an answer, and wait for it; it goes on when the wait is cancelled."""
+        done = trio.Event()
+        self._nursery.start_soon(self._follow, claude_file_id, outcome, error, forget, done)
+        if outcome == OUTCOME_UNKNOWN:
+            self._on_doubt(claude_file_id)
+        await done.wait()
+
+    async def _follow(
+        self,
+        claude_file_id: str,
+        outcome: str,
+        error: BaseException | None,
+        forget: Callable[[], Awaitable[object]] | None,
+        done: trio.Event,
+    ) -> None:
+        """Write down what became of it, and have it forgotten; that one fails does not keep the other."""
+        note = functools.partial(note_outcome, self._journal, claude_file_id, outcome, error)
+        await _within_disk_s(note, f"the outcome for {claude_file_id} ({outcome}) is not on record")
+        if forget:
+            what = f"{claude_file_id} is deleted, but what the case has of it is not yet"
+            await _within_disk_s(forget, what)
+        done.set()
 
     async def _note_request(
         self, claude_file_id: str, record: Mapping[str, object] | None, caller: Caller
@@ -170,23 +210,16 @@ class Deleter:
             abandon_on_cancel=True,
         )
 
-    async def _note_success(
-        self, claude_file_id: str, outcome: str, error: Exception | None
-    ) -> None:
-        """Write that a file is gone; so it is, also where the log takes nothing, and the next mount asks."""
-        try:
-            await note_outcome(self._journal, claude_file_id, outcome, error)
-        except Exception as trouble:
-            log.error(
-                "%s is deleted, but the custody log can't say so: %s", claude_file_id, trouble
-            )
 
-    async def _note_failure(self, claude_file_id: str, outcome: str, error: BaseException) -> None:
-        try:
-            await note_outcome(self._journal, claude_file_id, outcome, error)
-        finally:
-            if outcome == OUTCOME_UNKNOWN:
-                self._on_doubt(claude_file_id)
+async def _within_disk_s(work: Callable[[], Awaitable[object]], otherwise: str) -> None:
+    """Do some work on the disk, also at the end of a mount; tell where it fails, or takes too long."""
+    try:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _DISK_S) as scope:
+            await work()
+        if scope.cancelled_caught:
+            log.error("%s: the disk of the case does not answer", otherwise)
+    except Exception as error:
+        log.error("%s: %s", otherwise, error)
 
 
 async def note_outcome(
@@ -197,7 +230,7 @@ async def note_outcome(
     *,
     is_resolved: bool = False,
 ) -> None:
-    """Write to the custody log what became of a deletion, whoever gives up waiting meanwhile.
+    """Write to the custody log what became of a deletion, and wait until it is on the disk.
 
     `is_resolved`: it was found out later, by asking.
     """
@@ -210,10 +243,9 @@ async def note_outcome(
         data["error"] = str(error) or type(error).__name__
     if is_resolved:
         data["resolved_by"] = "asking for the record"
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + _DISK_S):
-        await trio.to_thread.run_sync(
-            lambda: journal.append("delete_outcome", data, durable=True), abandon_on_cancel=True
-        )
+    await trio.to_thread.run_sync(
+        lambda: journal.append("delete_outcome", data, durable=True), abandon_on_cancel=True
+    )
 
 
 def outcome_of(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Deletions whose answer never came: finding out, by asking for the record, what became of them."""
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import trio
@@ -48,6 +49,7 @@ class Doubts:
             log.error("deletions of earlier mounts can't be looked up: %s", error, exc_info=error)
             return
         for claude_file_id in deleted(found):
+            await trio.lowlevel.checkpoint()  # there may be many, of which nothing is left
             await self._take_out(claude_file_id)
         for claude_file_id in unresolved(found):
             await self._resolve(claude_file_id)
@@ -93,23 +95,30 @@ class Doubts:
 def unresolved(entries: Iterable[Entry]) -> list[str]:
     """Return the files of which the log does not know whether they were deleted.
 
-    A later request that was refused, or never sent, says nothing of an earlier one without an answer.
+    A later request that was refused, or never sent, says nothing of an earlier one without an answer; and who
+    asks about an earlier one learns nothing of a later one that is under way.
     """
-    unanswered: dict[str, None] = {}
+    unanswered: Counter[str] = Counter()
     doubtful: dict[str, None] = {}
     for entry in entries:
         key = str(entry.get("claude_file_id"))
-        if entry.get("event") == "delete_requested":
-            if key in unanswered:  # its mount ended first
-                doubtful[key] = None
-            unanswered[key] = None
-        elif entry.get("event") == "delete_outcome":
-            unanswered.pop(key, None)
-            if entry.get("outcome") == OUTCOME_UNKNOWN:
-                doubtful[key] = None
-            elif entry.get("outcome") in GONE or entry.get("resolved_by"):
+        outcome = entry.get("outcome")
+        match entry.get("event"):
+            case "mounted":  # what is unanswered by now will be so for ever
+                doubtful |= dict.fromkeys(unanswered)
+                unanswered.clear()
+            case "delete_requested":
+                unanswered[key] += 1
+            case "delete_outcome" if outcome in GONE:
                 doubtful.pop(key, None)
-    return list(doubtful | unanswered)
+                unanswered.pop(key, None)
+            case "delete_outcome" if entry.get("resolved_by"):
+                doubtful.pop(key, None)
+            case "delete_outcome":
+                unanswered -= Counter([key])
+                if outcome == OUTCOME_UNKNOWN:
+                    doubtful[key] = None
+    return list(doubtful | dict.fromkeys(unanswered))
 
 
 def deleted(entries: Iterable[Entry]) -> list[str]:

@@ -83,14 +83,18 @@ class Filter:
 
 
 def iter_items(path: Path, wanted: Filter) -> Iterator[ListedFile]:
-    """Yield the files of a catalog that fit, in the order in which they came to be known.
+    """Return the files of a catalog that fit, in the order in which they came to be known.
 
-    Errors: CaseError.
+    Errors: CaseError; at once where there is no catalog.
     """
+    return _iter_items(path, connect_reading(path), wanted)
+
+
+def _iter_items(path: Path, db: sqlite3.Connection, wanted: Filter) -> Iterator[ListedFile]:
     query = _FILES
     query += _OF_USER if wanted.user else ""
     query += _OF_CHAT if wanted.chat else ""
-    with closing(connect_reading(path)) as db, reported(path):
+    with closing(db), reported(path):
         named = {"user": wanted.user, "chat": wanted.chat}
         for row in db.execute(f"{query} ORDER BY f.number", named):
             item = _item(db, path, row)

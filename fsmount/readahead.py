@@ -44,7 +44,11 @@ class Policy:
     held_bytes: int = 4096  # the last page is kept back until the hash is known to be right
     linger_s: float = 5.0  # a stream nobody needs waits so long for the next open
     idle_s: float = 60.0  # with the file open and no ranges, giving up costs the whole body again
-    whole_s: float = 300.0  # a wait for the whole file that ended too soon will be taken up again
+    # A wait for a whole file that ended too soon will be taken up again: how long it goes on coming, up to
+    # how many bytes, and how long the wait must have been. Who is killed early wants nothing more.
+    whole_s: float = 300.0
+    whole_bytes: int = 10 << 30
+    patient_s: float = 20.0
     max_streams: int = 4  # at once for one file
     max_breaks: int = 5  # resumptions of one download
     failure_memory_s: float = 5.0  # the kernel repeats a failed read page by page

@@ -3,7 +3,7 @@
 The guards and the custody entries around the request are in `deletion`.
 """
 
-import trio
+import functools
 
 from fsmount.callers import Caller
 from fsmount.catalog import Catalog, Entry
@@ -13,8 +13,6 @@ from fsmount.entries import Entries
 from fsmount.errors import AbsentError, NotEmptyError, ReadOnlyError, RefusedError
 from fsmount.names import META_NAME
 from fsmount.objects import State, is_deletable
-
-_FORGET_S = 30.0
 
 
 class Removal:
@@ -54,11 +52,8 @@ class Removal:
         _check(entry, name)
         deleter.check(number, entry.claude_file_id, caller)
         record = entry.record.raw if entry.record else None
-        await deleter.delete(entry.claude_file_id, record, caller)
-        self._entries.remains.leave(number, {META_NAME} - {name})
-        # It is gone for ever now: what is left of it here goes too, also when nobody waits for that any more.
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + _FORGET_S):
-            await self._forget(entry)
+        forget = functools.partial(self._forget, entry, {META_NAME} - {name})
+        await deleter.delete(entry.claude_file_id, record, caller, forget)
         return True
 
     def rmdir(self, name: bytes) -> None:
@@ -87,7 +82,9 @@ class Removal:
             await self._forget(entry)
         return is_left
 
-    async def _forget(self, entry: Entry) -> None:
+    async def _forget(self, entry: Entry, remains: set[bytes] | None = None) -> None:
+        if remains is not None:
+            self._entries.remains.leave(entry.number, remains)
         await self._catalog.mark_deleted(entry.claude_file_id)
         await self._contents.discard(entry.claude_file_id)
 

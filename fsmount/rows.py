@@ -28,11 +28,13 @@ def shown_files(table: str, *, shows_kept: bool) -> str:
 def has_content(table: str) -> str:
     """Return the condition for files that are known to have content; as `objects.has_content` of a record.
 
-    A name is no proof: it is settled as soon as a list tells it, which may be before the type is known.
+    A damaged record has none, and spoils no query for others. A name is no proof: it is settled as soon as a
+    list tells it, which may be before the type is known.
     """
     return (
         f"({table}.told >= {Told.ENTRY:d} AND ({table}.claude_file_id GLOB '{client.Family.ARTIFACT.value}*'"
-        f" OR json_extract({table}.record, '$.mime_type') IS NOT NULL))"
+        f" OR CASE WHEN json_valid({table}.record) THEN json_extract({table}.record, '$.mime_type') END"
+        " IS NOT NULL))"
     )
 
 

@@ -12,6 +12,7 @@ import ctypes
 import dataclasses
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from fsmount.database import connect, data_version, reported, transaction
+from fsmount.errors import CaseError
 from fsmount.nowait import open_nowait
 from fsmount.recent import Recent
 
@@ -215,7 +217,8 @@ class ContentStore:
                 )
         except BaseException:
             for row in rows:
-                self.content_path(row.claude_file_id).unlink(missing_ok=True)
+                with contextlib.suppress(CaseError, OSError):  # in doubt they stay
+                    self.remove_unknown(row.claude_file_id)
             raise
         return Adopted(rows, failures)
 
@@ -297,20 +300,33 @@ class ContentStore:
         self._remove_bytes([claude_file_id for claude_file_id, _ in rows])
         return [Discarded(claude_file_id, size_bytes) for claude_file_id, size_bytes in rows]
 
-    def discard_unknown(self) -> list[Discarded]:
-        """Remove bytes that no row calls stored, as an unclean end may leave them.
+    def find_unknown(self, since_ns: int) -> list[Discarded]:
+        """Return bytes that no row calls stored and that came since then, in nanoseconds since 1970.
 
-        What has come just now may belong to an export beside this process, and stays.
+        What has come just now may belong to an export beside this process, and is left out.
         """
         latest_ns = time.time_ns() - _UNKNOWN_FOR_NS
-        discarded: list[Discarded] = []
+        unknown: list[Discarded] = []
         for path in self._content_dir.glob("*/*"):
-            row = self._look_up(path.name)
-            status = path.stat()
-            if not (row and row.is_stored) and status.st_ctime_ns < latest_ns:
-                path.unlink()
-                discarded.append(Discarded(path.name, status.st_size))
-        return discarded
+            with contextlib.suppress(FileNotFoundError):  # an export beside this process evicts
+                status = path.lstat()
+                is_candidate = (
+                    stat.S_ISREG(status.st_mode) and since_ns <= status.st_ctime_ns < latest_ns
+                )
+                if is_candidate and not self._is_stored(path.name):
+                    unknown.append(Discarded(path.name, status.st_size))
+        return unknown
+
+    def remove_unknown(self, claude_file_id: str) -> None:
+        """Remove bytes that no row calls stored."""
+        if not self._is_stored(claude_file_id):
+            self.content_path(claude_file_id).unlink(missing_ok=True)
+
+    def _is_stored(self, claude_file_id: str) -> bool:
+        """Say what the database says now, whoever wrote it."""
+        with self._writing, reported(self._path):
+            row = self._writer.execute(_FIND, (claude_file_id,)).fetchone()
+        return row is not None and stored_content(row).is_stored
 
     # -- pieces ----------------------------------------------------------------------------------
 

@@ -80,11 +80,11 @@ class Streams:
         """
         with self._waiters.joined(want, span) as woken:
             self.open_wanted()
+            began_at = trio.current_time()
             try:
                 yield woken
             except BaseException:
-                if want.end is None:
-                    self._wanted_until = trio.current_time() + self._policy.whole_s
+                self._note_end_of_wait(want, trio.current_time() - began_at)
                 raise
 
     def wake(self) -> None:
@@ -121,7 +121,7 @@ class Streams:
         """Wait while `stream` is far enough ahead of everyone; False when it is to be given up."""
         parked_at = trio.current_time()
         while not self._goal.is_stopped:
-            if trio.current_time() < self._wanted_until:
+            if self._is_wanted_again:
                 return True
             limit = limit_of(
                 self._policy,
@@ -137,6 +137,15 @@ class Streams:
             with trio.move_on_after(self._policy.linger_s):
                 await self._parked.park()
         return False
+
+    def _note_end_of_wait(self, want: Want, waited_s: float) -> None:
+        if want.end is None and waited_s >= self._policy.patient_s:
+            self._wanted_until = trio.current_time() + self._policy.whole_s
+
+    @property
+    def _is_wanted_again(self) -> bool:
+        is_bounded = self._present.total_bytes < self._policy.whole_bytes
+        return is_bounded and trio.current_time() < self._wanted_until
 
     def is_news(self, stream: Stream) -> bool:
         """Say whether what a stream would bring next is not here already."""

@@ -229,6 +229,23 @@ async def test_a_content_that_came_differently_before_is_a_mismatch(tmp_path):
     assert ["acquired"] == events.names
 
 
+async def test_bytes_that_were_verified_once_vouch_for_themselves(tmp_path):
+    """Without any digest, content that comes again is verified if it is the same, and refused if not."""
+    for content_md5 in ("right", None, None):
+        source = ScriptedSource(BODY, content_md5=content_md5)
+        async with contents_of(source, tmp_path, cache_bytes=1) as (contents, events):
+            await read(contents)
+            await trio.sleep(0.5)
+            assert "evicted" in events.names
+            known = contents.find(FILE_ID)
+            assert known is not None
+            assert "yes" == known.verified
+    source = ScriptedSource(BODY[::-1], content_md5=None)
+    async with contents_of(source, tmp_path) as (contents, events):
+        with pytest.raises(MismatchError):
+            await read(contents)
+
+
 LARGE = os.urandom(600_000)  # more than is hashed on the way to the disk
 
 

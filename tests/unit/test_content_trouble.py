@@ -240,6 +240,8 @@ async def test_unfinished_files_are_kept_within_bounds(
         for number in range(5):
             opened = await contents.open(f"claude_file_{number}", len(LARGE), None, whole=False)
             assert LARGE[:19_000] == await opened.read(0, 19_000)
+            while opened.body.partial_bytes < 19_000:  # until they are on the disk
+                await trio.sleep(0.001)
             opened.close()
         spools = sorted(path.name for path in (tmp_path / "spool").iterdir())
         assert [f"claude_file_{n}.{n + 1}" for n in range(5 - kept, 5)] == spools
@@ -257,6 +259,21 @@ async def test_a_file_that_takes_longer_than_the_deadline_is_had_in_the_end(
         await trio.sleep(40)
         assert len(BODY) == await contents.measure(FILE_ID, None)
     assert [(0, None)] == source.requests
+
+
+@pytest.mark.parametrize(("waited_s", "most_bytes"), [(10, None), (90, 30_000)])
+async def test_who_is_killed_leaves_no_large_download_behind(
+    autojump_clock, tmp_path, waited_s, most_bytes
+):
+    """One that did not wait for long wants nothing more; for any other, no more comes than may be kept."""
+    source = SlowSource(BODY, chunk_bytes=len(BODY) // 200)
+    async with contents_of(source, tmp_path, cache_bytes=most_bytes) as (contents, _):
+        with trio.move_on_after(waited_s):
+            await contents.measure(FILE_ID, None)
+        sent_bytes = source.sent_bytes
+        await trio.sleep(100)
+        assert 0 == source.open_streams
+        assert source.sent_bytes <= max(most_bytes or 0, sent_bytes) + 3 * source.chunk_bytes
 
 
 async def test_a_whole_file_that_nobody_asks_for_again_is_given_up(autojump_clock, tmp_path):

@@ -1,11 +1,13 @@
 """Deleting: the guard that forgets nothing, outcomes that claim nothing, and what must go with the file."""
 
 import contextlib
+import functools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -26,7 +28,7 @@ from fsmount.doubts import unresolved
 from fsmount.errors import CustodyError, UnreachableError
 from fsmount.objects import State
 from fsmount.service import Service
-from fsmount.store import ContentStore
+from fsmount.store import ContentStore, content_path
 from tests.support.cases import file_id, make_case
 
 ME = Caller(os.getpid(), os.getuid(), os.getgid())
@@ -146,8 +148,8 @@ async def test_the_loop_does_not_wait_for_the_disk(tmp_path, monkeypatch):
     async with trio.open_nursery() as nursery:
         with contextlib.closing(CustodyLog(tmp_path / "custody.jsonl")) as log:
             monkeypatch.setattr(os, "fsync", fsync)
-            deleter = _deleter(Service(cast("Any", files), nursery), log)
-            nursery.start_soon(deleter.delete, "claude_file_1", None, ME)
+            deleter = _deleter(nursery, files, log)
+            nursery.start_soon(deleter.delete, "claude_file_1", None, ME, trio.lowlevel.checkpoint)
             await trio.testing.wait_all_tasks_blocked(0.05)
             log.append("mismatch", {})  # nor does who writes without waiting for the disk
             assert [] == files.deleted
@@ -167,8 +169,8 @@ async def test_an_answer_is_written_down_though_nobody_waits_for_it(tmp_path):
             doubts: list[str] = []
             with trio.CancelScope() as scope:
                 files = Files(meanwhile=scope.cancel)
-                deleter = _deleter(Service(cast("Any", files), nursery), log, doubts)
-                await deleter.delete("claude_file_1", None, ME)
+                deleter = _deleter(nursery, files, log, doubts)
+                await deleter.delete("claude_file_1", None, ME, trio.lowlevel.checkpoint)
         outcomes = [entry.get("outcome") for entry in iter_entries(log.path)]
     assert ([None, "unknown"], ["claude_file_1"]) == (outcomes, doubts)
 
@@ -185,15 +187,18 @@ async def test_what_is_deleted_is_so_though_the_log_takes_nothing_more(tmp_path,
                 return append(event, data, durable=durable)
 
             cast("Any", log).append = refuse_outcomes
-            deleter = _deleter(Service(cast("Any", Files()), nursery), log)
-            await deleter.delete("claude_file_1", None, ME)
+            deleter = _deleter(nursery, Files(), log)
+            await deleter.delete("claude_file_1", None, ME, trio.lowlevel.checkpoint)
         assert ["claude_file_1"] == unresolved(iter_entries(log.path))
-    assert "claude_file_1 is deleted, but" in caplog.text
+    assert "the outcome for claude_file_1 (deleted) is not on record" in caplog.text
 
 
-def _deleter(service: Service, log: CustodyLog, doubts: list[str] | None = None) -> Deleter:
+def _deleter(
+    nursery: trio.Nursery, files: Files, log: CustodyLog, doubts: list[str] | None = None
+) -> Deleter:
+    service = Service(cast("Any", files), nursery)
     doubted = [] if doubts is None else doubts
-    return Deleter(service, log, Readers(), allow_move=False, on_doubt=doubted.append)
+    return Deleter(service, log, Readers(), nursery, allow_move=False, on_doubt=doubted.append)
 
 
 def test_a_log_whose_disk_hangs_is_left_open(tmp_path, monkeypatch):
@@ -243,19 +248,62 @@ def test_what_was_deleted_is_not_served_after_a_crash(tmp_path):
     assert (State.LIVE, True, True) == _state(case, 1)
 
 
-def test_bytes_that_no_row_knows_are_removed_after_a_crash(tmp_path, monkeypatch):
-    """It came between placing them and recording them; they would take room for ever."""
-    case = make_case(tmp_path / "case", {"a": b"1"})
-    orphan = case.content_dir / "xx" / "claude_file_01xx"
-    orphan.parent.mkdir()
-    orphan.write_bytes(b"12345")
-    trio.run(_clean_up, case)
-    assert orphan.exists()  # it may be an export's that goes on beside this mount
+@pytest.fixture
+def orphaned(tmp_path, monkeypatch):
+    """Return a case whose last mount was killed between placing bytes and recording them."""
     monkeypatch.setattr(store_module, "_UNKNOWN_FOR_NS", -(10**9))
+    case = make_case(tmp_path / "case", {"a": b"1", "b": b"22"})
+    _note_in_log(case, "mounted", {})
+    return case, _place(case, "claude_file_01xx")
+
+
+def _note_in_log(case: Case, event: str, data: Mapping[str, object]) -> int:
+    with contextlib.closing(CustodyLog(case.custody_path)) as log:
+        return log.append(event, data)
+
+
+def _place(case: Case, name: str) -> Path:
+    path = content_path(case.content_dir, name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"12345")
+    return path
+
+
+def test_bytes_that_were_not_recorded_any_more_are_removed(orphaned):
+    """They would take room for ever; what is recorded stays."""
+    case, orphan = orphaned
     trio.run(_clean_up, case)
     assert (False, (State.LIVE, True, True)) == (orphan.exists(), _state(case, 0))
     notes = [e for e in iter_entries(case.custody_path) if e.get("why") == "not recorded"]
     assert [("claude_file_01xx", 5)] == [(e["claude_file_id"], e["size_bytes"]) for e in notes]
+
+
+def test_what_has_come_just_now_may_be_an_exports(orphaned, monkeypatch):
+    """It works beside a mount, and places bytes a moment before it records them."""
+    case, orphan = orphaned
+    monkeypatch.setattr(store_module, "_UNKNOWN_FOR_NS", 60 * 10**9)
+    trio.run(_clean_up, case)
+    assert orphan.exists()
+
+
+def test_evidence_is_kept_though_the_catalog_does_not_know_it(orphaned):
+    """The catalog may be a copy from before; or a new one, after the damaged one was moved away."""
+    case, _ = orphaned
+    acquired = _place(case, "claude_file_01yy")
+    _note_in_log(case, "acquired", {"claude_file_id": "claude_file_01yy"})
+    for path in case.path.glob("catalog.sqlite3*"):
+        path.unlink()
+    _note_in_log(case, "mounted", {})
+    trio.run(_clean_up, case)
+    assert acquired.exists()
+    assert 2 == sum(path.is_file() for path in case.content_dir.rglob("claude_file_01case*"))
+
+
+def test_without_a_mount_in_the_log_nothing_is_removed(orphaned):
+    """Nobody knows then what came from it."""
+    case, orphan = orphaned
+    trio.run(functools.partial(_clean_up, case, before_seq=1))
+    assert orphan.exists()
 
 
 def test_only_deletions_of_earlier_mounts_are_looked_at(tmp_path):

@@ -110,6 +110,10 @@ def test_an_unknown_outcome_is_none():
     assert [A] == unresolved([*_requested(A), _outcome(A, "unknown"), other])
 
 
+MOUNTED = {"event": "mounted"}
+RESOLVED = _outcome(A, "not deleted", resolved_by="asking for the record")
+
+
 @pytest.mark.parametrize(
     ("second", "is_clear"),
     [
@@ -118,14 +122,24 @@ def test_an_unknown_outcome_is_none():
         (_outcome(A, "unknown"), False),
         (_outcome(A, "deleted"), True),
         (_outcome(A, "already gone"), True),
-        (_outcome(A, "not deleted", resolved_by="asking for the record"), True),
     ],
 )
-@pytest.mark.parametrize("first", [[], [_outcome(A, "unknown")]])
+@pytest.mark.parametrize("first", [[], [MOUNTED], [_outcome(A, "unknown")]])
 def test_a_second_request_says_nothing_of_the_first(first, second, is_clear):
     """One that was never sent, or refused, does not tell what became of one whose answer was lost."""
     entries = [*_requested(A), *first, *_requested(A), second]
     assert ([] if is_clear else [A]) == unresolved(entries)
+
+
+def test_what_is_found_out_by_asking_is_about_what_came_before():
+    """Not about a request that is under way meanwhile, which may be carried out after the question."""
+    asked = [*_requested(A), _outcome(A, "unknown"), RESOLVED]
+    assert [] == unresolved(asked)
+    assert [] == unresolved([*_requested(A), MOUNTED, RESOLVED])
+    under_way = [*_requested(A), _outcome(A, "unknown"), *_requested(A), RESOLVED]
+    assert [A] == unresolved(under_way)
+    assert [A] == unresolved([*under_way, MOUNTED])
+    assert [] == unresolved([*under_way, _outcome(A, "not deleted")])
 
 
 def _unreadable() -> Iterator[dict[str, object]]:

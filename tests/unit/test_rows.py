@@ -71,6 +71,24 @@ def test_nobody_counts_lists_or_fetches_ahead_what_has_no_content(path):
     assert {key for number, key, *_ in EVERY if number in may_have} == named
 
 
+def test_a_damaged_record_spoils_nothing_for_others(path):
+    """What is counted or fetched ahead is about all files; one of them is no reason to fail."""
+    with contextlib.closing(connect(path)) as db:
+        db.execute("UPDATE file SET record = '{', told = 3 WHERE number = 1")
+    with contextlib.closing(Catalog(path)) as catalog:
+        following = catalog.following(Order.LISTED, Place(0, ""), 1000)
+        assert 1 not in {place.number for place in following}
+    with Inventory(path) as inventory:
+        assert len(EVERY) == inventory.counts().files
+
+
+def test_a_list_of_a_case_without_a_catalog_writes_nothing(tmp_path):
+    """The error comes before the first byte of any output, and no catalog is made."""
+    with pytest.raises(CaseError, match="no catalog yet"):
+        iter_items(tmp_path / "catalog.sqlite3", Filter())
+    assert [] == list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"id": 5}'])
 def test_a_damaged_record_is_one_line_for_everyone(path, text):
     """It names the file and what to do; nobody meets a traceback."""

@@ -81,6 +81,21 @@ def test_bytes_whose_rows_cant_be_written_are_not_left_behind(store, tmp_path, m
     assert 0 == store.total_bytes
 
 
+def test_a_group_that_fails_takes_nothing_from_another_process(store, tmp_path, monkeypatch):
+    """An export and a mount may fetch the same file; what one has stored is not the other's to remove."""
+    with contextlib.closing(ContentStore(tmp_path / "c.sqlite3", tmp_path / "content")) as another:
+        another.adopt([spool(tmp_path, "a", b"1")])
+
+    def refuse(_rows: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(store, "_sync", refuse)
+    with pytest.raises(OSError, match="Input"):
+        store.adopt([spool(tmp_path, "a", b"1"), spool(tmp_path, "b", b"2")])
+    assert [b"1", None] == [content(store, name) for name in ("a", "b")]
+    assert ["a"] == [path.name for path in (tmp_path / "content").rglob("*") if path.is_file()]
+
+
 def test_the_tally_follows_replacement_and_removal(store, tmp_path):
     """The number of stored bytes is kept by the database and stays right."""
     store.adopt([spool(tmp_path, "a", b"x" * 100), spool(tmp_path, "b", b"x" * 10)])
