@@ -29,6 +29,7 @@ from fsmount.case import Case
 from fsmount.catalog import Catalog
 from fsmount.config import SecretKey
 from fsmount.content import Contents
+from fsmount.content_rows import StoredContent
 from fsmount.endpoints import Endpoints
 from fsmount.errors import (
     ContentError,
@@ -41,7 +42,7 @@ from fsmount.inventory import Item
 from fsmount.progress import what_holds
 from fsmount.service import Service
 from fsmount.spool import SharedFd
-from fsmount.store import ContentStore, StoredContent
+from fsmount.store import ContentStore
 
 T = TypeVar("T")
 

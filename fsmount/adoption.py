@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 import trio
 
 from fsmount.body import Body
+from fsmount.content_rows import StoredContent
 from fsmount.custody import Event
 from fsmount.disk import Disk
 from fsmount.errors import CaseError
-from fsmount.store import ContentStore, FinishedSpool, StoredContent
+from fsmount.store import ContentStore, FinishedSpool
 
 log = logging.getLogger(__name__)
 

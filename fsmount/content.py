@@ -18,14 +18,15 @@ import trio
 import client
 from fsmount.adoption import Adoption, AppendMany, ContentCounters
 from fsmount.body import Body, OpenContent
+from fsmount.content_rows import StoredContent
 from fsmount.digest import Expected
 from fsmount.disk import Disk
 from fsmount.download import Download
-from fsmount.errors import AbsentError, OfflineError
+from fsmount.errors import AbsentError, LostError, OfflineError
 from fsmount.readahead import Policy
 from fsmount.source import Source
 from fsmount.spool import SMALL_BYTES, Spool
-from fsmount.store import ContentStore, StoredContent
+from fsmount.store import ContentStore
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +229,7 @@ class Contents:
         if body:
             return _wanted(body, is_ahead=is_ahead)
         row = self._store.find(claude_file_id)
-        fd = await self._disk.run(lambda: self._store.open_content(claude_file_id)) if row else None
+        fd = await self._open_stored(claude_file_id) if row else None
         body = self._bodies.get(claude_file_id)  # another open may have come first, meanwhile
         if body:
             if fd is not None:
@@ -246,6 +247,15 @@ class Contents:
         )
         body.is_ahead = is_ahead
         return body
+
+    async def _open_stored(self, claude_file_id: str) -> int | None:
+        """Open stored bytes; what is not what was recorded is told, and is as if it had never been here."""
+        try:
+            return await self._disk.run(lambda: self._store.open_content(claude_file_id))
+        except LostError as error:
+            log.error("%s: the stored content is lost: %s", claude_file_id, error)
+            self._tell("lost", {"claude_file_id": claude_file_id, "why": str(error)})
+            return None
 
     def _stored_body(
         self, claude_file_id: str, row: StoredContent, fd: int, md5: str | None

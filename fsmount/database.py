@@ -129,8 +129,11 @@ CREATE TABLE pending (
 ) WITHOUT ROWID;
 """
 
+# The change time of a stored file when its bytes were last known to be right; see `stored_file`.
+_SCHEMA_3 = "ALTER TABLE content ADD COLUMN changed_ns INTEGER;"
+
 # Each brings the one before it up to its own number.
-_SCHEMAS = (_SCHEMA_1, _SCHEMA_2)
+_SCHEMAS = (_SCHEMA_1, _SCHEMA_2, _SCHEMA_3)
 SCHEMA_VERSION = len(_SCHEMAS)
 
 

@@ -26,6 +26,10 @@ class CaseLockedError(CaseError):
     """Another process holds the case; the message says which."""
 
 
+class LostError(CaseError):
+    """Stored bytes are gone from the disk, or not those that were recorded; the message says how."""
+
+
 class CustodyError(CaseError):
     """The custody log can't be written or read."""
 

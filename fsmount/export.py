@@ -24,6 +24,7 @@ from fsmount.acquisition import (
 )
 from fsmount.actor import actor, user_name
 from fsmount.case import Case
+from fsmount.content_rows import StoredContent
 from fsmount.custody import CustodyLog
 from fsmount.display import Progress
 from fsmount.errors import ExportError, UsageError, first_of
@@ -33,7 +34,7 @@ from fsmount.manifests import Written, payload_name
 from fsmount.names import META_NAME
 from fsmount.objects import display_name_of
 from fsmount.packaging import Facts, Format, formats_of, package, payload_totals, unseal
-from fsmount.store import StoredContent, content_path
+from fsmount.store import content_path
 from fsmount.target import PAYLOAD, TAGS, DifferentError, Target, is_about_name
 from fsmount.tree import meta_json
 

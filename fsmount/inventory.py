@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from fsmount.content_rows import CONTENT_COLUMNS, StoredContent, stored_content
 from fsmount.database import connect_reading, reported
 from fsmount.objects import Record, Told, has_content
 from fsmount.origins import Origin, origins_of
 from fsmount.rows import may_have_content, stored_record
-from fsmount.store import CONTENT_COLUMNS, StoredContent, stored_content
 
 _PAGE_ROWS = 500
 

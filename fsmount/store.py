@@ -18,23 +18,23 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from fsmount.content_rows import CONTENT_COLUMNS, StoredContent, stored_content
 from fsmount.database import connect, data_version, reported, transaction
-from fsmount.errors import CaseError
+from fsmount.errors import CaseError, LostError
 from fsmount.nowait import open_nowait
 from fsmount.recent import Recent
-
-Verified = Literal["yes", "no", "mismatch"]
+from fsmount.stored_file import difference, place_of, set_aside
 
 # Not INSERT OR REPLACE: that would pass by the triggers that keep the tally.
 _ADOPT = (
     "INSERT INTO content (claude_file_id, size_bytes, md5, sha256, verified, how, request_id,"
-    " acquired_at, is_stored, used_at) VALUES (?,?,?,?,?,?,?,?,?,?)"
+    " acquired_at, is_stored, changed_ns, used_at) VALUES (?,?,?,?,?,?,?,?,?,?,?)"
     " ON CONFLICT DO UPDATE SET size_bytes = excluded.size_bytes, md5 = excluded.md5,"
     " sha256 = excluded.sha256, verified = excluded.verified, how = excluded.how,"
     " request_id = excluded.request_id, acquired_at = excluded.acquired_at,"
-    " is_stored = excluded.is_stored, used_at = excluded.used_at"
+    " is_stored = excluded.is_stored, changed_ns = excluded.changed_ns, used_at = excluded.used_at"
 )
 _EVICTION_BATCH = 100
 _SYNCED_SINGLY = 8
@@ -42,25 +42,6 @@ _UNKNOWN_FOR_NS = 60 * 10**9
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StoredContent:
-    """What the case knows of one file's content.
-
-    Shape: None is unknown; `how` says what vouched for the bytes; times are RFC 3339.
-    """
-
-    claude_file_id: str
-    size_bytes: int | None
-    md5: str | None
-    sha256: str | None
-    verified: Verified
-    how: str
-    request_id: str | None
-    acquired_at: str | None
-    is_stored: bool
-
-
-CONTENT_COLUMNS = tuple(field.name for field in dataclasses.fields(StoredContent))
 _FIND = f"SELECT {', '.join(CONTENT_COLUMNS)} FROM content WHERE claude_file_id = ?"  # noqa: S608
 
 
@@ -95,11 +76,7 @@ class Discarded:
 
 def content_path(content_dir: Path, claude_file_id: str) -> Path:
     """Return where a file's bytes are kept; spread over directories, ids begin alike and end apart."""
-    return content_dir / _place(claude_file_id)
-
-
-def _place(claude_file_id: str) -> str:
-    return f"{claude_file_id[-2:].lower()}/{claude_file_id}"
+    return content_dir / place_of(claude_file_id)
 
 
 class ContentStore:
@@ -150,7 +127,11 @@ class ContentStore:
         return content_path(self._content_dir, claude_file_id)
 
     def open_content(self, claude_file_id: str) -> int | None:
-        """Open stored bytes for reading; None when they are not stored, or not as the row says."""
+        """Open stored bytes for reading; None when none are stored. It may read all of them.
+
+        Errors: LostError when they are not what was recorded. They count as not stored from then on, and what
+        is there instead is set aside.
+        """
         row = self._look_up(claude_file_id)
         if row is None or not row.is_stored:
             return None
@@ -158,23 +139,41 @@ class ContentStore:
             fd = os.open(self.content_path(claude_file_id), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             self._forget_bytes(claude_file_id)
-            return None
-        if os.fstat(fd).st_size != row.size_bytes:
+            raise LostError("it is not there any more") from None
+        try:
+            self._require_unchanged(fd, row)
+        except BaseException:
             os.close(fd)
-            self._forget_bytes(claude_file_id)
-            return None
+            raise
         return fd
+
+    def _require_unchanged(self, fd: int, row: StoredContent) -> None:
+        changed_ns = os.fstat(fd).st_ctime_ns
+        if changed_ns == row.changed_ns and os.fstat(fd).st_size == row.size_bytes:
+            return
+        trouble = difference(fd, row.size_bytes, row.sha256)
+        if trouble:
+            self._forget_bytes(row.claude_file_id)
+            kept = set_aside(self.content_path(row.claude_file_id), self._content_dir)
+            raise LostError(f"{trouble}; what is there is kept as {kept}" if kept else trouble)
+        with self._transaction():
+            self._writer.execute(
+                "UPDATE content SET changed_ns = ? WHERE claude_file_id = ?",
+                (changed_ns, row.claude_file_id),
+            )
 
     def open_nowait(self, row: StoredContent) -> int | None:
         """Open stored bytes if that takes no waiting; None also where `open_content` is to decide."""
         try:
-            path = f"{self._content_root}/{_place(row.claude_file_id)}"
+            path = f"{self._content_root}/{place_of(row.claude_file_id)}"
             fd = open_nowait(path) if row.is_stored else None
         except FileNotFoundError:
             return None
-        if fd is not None and os.fstat(fd).st_size != row.size_bytes:
-            os.close(fd)
-            return None
+        if fd is not None:
+            status = os.fstat(fd)
+            if status.st_size != row.size_bytes or status.st_ctime_ns != row.changed_ns:
+                os.close(fd)
+                return None
         return fd
 
     # -- writing ---------------------------------------------------------------------------------
@@ -205,6 +204,7 @@ class ContentStore:
                 spool.request_id,
                 now,
                 is_stored=True,
+                changed_ns=self.content_path(spool.claude_file_id).stat().st_ctime_ns,
             )
             for spool in placed
         ]
@@ -378,13 +378,6 @@ class ContentStore:
             "UPDATE content SET used_at = ? WHERE claude_file_id = ?",
             ((used_at, claude_file_id) for claude_file_id, used_at in used.items()),
         )
-
-
-def stored_content(row: Sequence[Any]) -> StoredContent:
-    """Make a record of the values of `CONTENT_COLUMNS`."""
-    key, size_bytes, md5, sha256, verified, how, request_id, acquired_at, is_stored = row
-    known = (key, size_bytes, md5, sha256, verified, how, request_id, acquired_at)
-    return StoredContent(*known, is_stored=bool(is_stored))
 
 
 def sync_file_system(path: Path) -> None:

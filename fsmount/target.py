@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
+from fsmount.content_rows import StoredContent
 from fsmount.digest import RunningDigest
 from fsmount.errors import ExportError
 from fsmount.ledger import Exported, Ledger
 from fsmount.manifests import Written
-from fsmount.store import StoredContent, sync_file_system
+from fsmount.store import sync_file_system
 from fsmount.verification import difference
 
 PAYLOAD = "data"

@@ -16,10 +16,11 @@ from typing import Literal
 
 from fsmount.actor import actor
 from fsmount.case import Case
+from fsmount.content_rows import StoredContent
 from fsmount.custody import CustodyLog
 from fsmount.digest import RunningDigest
 from fsmount.inventory import Counts, Inventory
-from fsmount.store import StoredContent, content_path
+from fsmount.store import content_path
 
 Kind = Literal["mismatch", "missing", "unreadable"]
 

@@ -229,6 +229,26 @@ async def test_a_content_that_came_differently_before_is_a_mismatch(tmp_path):
     assert ["acquired"] == events.names
 
 
+@pytest.mark.parametrize("whole", [True, False])
+async def test_stored_bytes_that_somebody_altered_are_not_served(tmp_path, caplog, whole):
+    """Of the same length, and marked as verified: they are noticed, told, kept apart, and fetched again."""
+    async with contents_of(ScriptedSource(BODY), tmp_path) as (contents, _):
+        await read(contents)
+    (stored,) = (tmp_path / "content").rglob(FILE_ID)
+    stored.write_bytes(BODY[:-1] + b"!")
+    async with contents_of(None, tmp_path) as (contents, events):
+        with pytest.raises(OfflineError):
+            await read(contents, whole=whole)
+    assert ["lost"] == events.names
+    assert f"{FILE_ID}: the stored content is lost: its SHA-256 is" in caplog.text
+    source = ScriptedSource(BODY)
+    async with contents_of(source, tmp_path) as (contents, events):
+        assert BODY == await read(contents, whole=whole)
+    assert (["acquired"], 1) == (events.names, len(source.requests))
+    (altered,) = (tmp_path / "altered").iterdir()
+    assert BODY[:-1] + b"!" == altered.read_bytes()
+
+
 async def test_bytes_that_were_verified_once_vouch_for_themselves(tmp_path):
     """Without any digest, content that comes again is verified if it is the same, and refused if not."""
     for content_md5 in ("right", None, None):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fsmount.errors import LostError
 from fsmount.store import ContentStore, FinishedSpool
 
 
@@ -96,6 +97,22 @@ def test_a_group_that_fails_takes_nothing_from_another_process(store, tmp_path, 
     assert ["a"] == [path.name for path in (tmp_path / "content").rglob("*") if path.is_file()]
 
 
+def test_a_copy_of_a_case_is_looked_at_once(store, tmp_path):
+    """Its files have other change times and the same bytes: read once in whole, and believed from then on."""
+    store.adopt([spool(tmp_path, "a", b"x" * 100)])
+    path = store.content_path("a")
+    path.write_bytes(path.read_bytes())
+    row = store.find("a")
+    assert row is not None
+    assert store.open_nowait(row) is None
+    assert b"x" * 100 == content(store, "a")
+    row = store.find("a")
+    assert row is not None
+    fd = store.open_nowait(row)
+    assert fd is not None
+    os.close(fd)
+
+
 def test_the_tally_follows_replacement_and_removal(store, tmp_path):
     """The number of stored bytes is kept by the database and stays right."""
     store.adopt([spool(tmp_path, "a", b"x" * 100), spool(tmp_path, "b", b"x" * 10)])
@@ -108,13 +125,25 @@ def test_the_tally_follows_replacement_and_removal(store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "harm", [lambda path: path.unlink(), lambda path: path.write_bytes(b"shorter")]
+    ("harm", "says"),
+    [
+        (lambda path: path.unlink(), "not there any more"),
+        (lambda path: path.write_bytes(b"shorter"), "it has 7 bytes, recorded are 100"),
+        (lambda path: path.write_bytes(b"x" * 99 + b"y"), "its SHA-256 is .*, recorded is"),
+    ],
 )
-def test_bytes_that_are_missing_or_short_are_not_called_stored(store, tmp_path, harm):
-    """Whoever has tampered with the content directory: the row is corrected, and the file asked for again."""
+def test_bytes_that_are_missing_or_altered_are_not_called_stored(store, tmp_path, harm, says):
+    """Whoever was at the content directory: the row is corrected, and what is there instead is kept."""
     store.adopt([spool(tmp_path, "a", b"x" * 100)])
     harm(store.content_path("a"))
+    altered = [store.content_path("a").read_bytes()] if store.content_path("a").exists() else []
+    row = store.find("a")
+    assert row is not None
+    assert store.open_nowait(row) is None
+    with pytest.raises(LostError, match=says):
+        store.open_content("a")
     assert store.open_content("a") is None
+    assert altered == [path.read_bytes() for path in (tmp_path / "altered").glob("a.*")]
     row = store.find("a")
     assert row is not None
     assert (False, 100) == (row.is_stored, row.size_bytes)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from fsmount.content_rows import StoredContent
 from fsmount.errors import ExportError
 from fsmount.ledger import Exported
-from fsmount.store import StoredContent
 from fsmount.target import DifferentError, Target
 
 BODY = os.urandom(3_000_000)

@@ -1,0 +1,45 @@
+"""Stored bytes on the disk: where they lie, and whether they are still those that were recorded.
+
+A file that was not touched since it was recorded has the change time that was recorded with it; a copy of a
+case has others, and so has a file that somebody wrote to. Only the hash tells those apart.
+"""
+
+import contextlib
+import hashlib
+import os
+import time
+from pathlib import Path
+
+_BLOCK_BYTES = 1 << 20
+_SET_ASIDE = "altered"  # beside the directory of the content
+
+
+def place_of(claude_file_id: str) -> str:
+    """Return where a file's bytes are kept; spread over directories, ids begin alike and end apart."""
+    return f"{claude_file_id[-2:].lower()}/{claude_file_id}"
+
+
+def difference(fd: int, size_bytes: int | None, sha256: str | None) -> str | None:
+    """Return in what an open file differs from what was recorded, None when in nothing; reads all of it.
+
+    Errors: OSError.
+    """
+    found_bytes = os.fstat(fd).st_size
+    if found_bytes != size_bytes:
+        return f"it has {found_bytes} bytes, recorded are {size_bytes}"
+    digest, offset = hashlib.sha256(usedforsecurity=False), 0
+    while block := os.pread(fd, _BLOCK_BYTES, offset):
+        digest.update(block)
+        offset += len(block)
+    if digest.hexdigest() != sha256:
+        return f"its SHA-256 is {digest.hexdigest()}, recorded is {sha256}"
+    return None
+
+
+def set_aside(path: Path, content_dir: Path) -> Path | None:
+    """Take altered bytes out of the way and keep them, since they are evidence too; None where that fails."""
+    target = content_dir.parent / _SET_ASIDE / f"{path.name}.{time.time_ns()}"
+    with contextlib.suppress(OSError):
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        return path.rename(target)
+    return None
