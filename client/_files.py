@@ -183,9 +183,10 @@ class AsyncFiles(AsyncContents[File]):
     _collection = wire.FILES
     _from_dict = File.from_dict
 
-    async def delete(self, claude_file_id: str, *, max_retries: int | None = None) -> None:
+    async def delete(self, claude_file_id: str, *, max_retries: int | None = None) -> str | None:
         """Delete a file for ever, for the whole organization.
 
+        Shape: the request id of the confirmation, None where it has none.
         It is tried again only after a 429 or when no connection was made: never when it may have been done.
         Errors: NotFoundError when it is gone already; PermissionDeniedError without the delete scope; any
         other status as APIError. After APIConnectionError with `bytes_sent`, a 5xx, or InvalidResponseError
@@ -194,7 +195,7 @@ class AsyncFiles(AsyncContents[File]):
         """
         request = wire.delete_object(self._collection, claude_file_id)
         answer = await self._transport.fetch(request, _INTERACTIVE, max_retries)
-        wire.check_deleted(request, answer.headers, answer.body, self._collection)
+        return wire.check_deleted(request, answer.headers, answer.body, self._collection)
 
 
 class AsyncGeneratedFiles(AsyncContents[GeneratedFile]):
@@ -287,11 +288,11 @@ class Files(Contents[File]):
     _collection = wire.FILES
     _from_dict = File.from_dict
 
-    def delete(self, claude_file_id: str, *, max_retries: int | None = None) -> None:
+    def delete(self, claude_file_id: str, *, max_retries: int | None = None) -> str | None:
         """Delete a file for ever, for the whole organization; see `AsyncFiles.delete`."""
         request = wire.delete_object(self._collection, claude_file_id)
         answer = self._transport.fetch(request, _INTERACTIVE, max_retries)
-        wire.check_deleted(request, answer.headers, answer.body, self._collection)
+        return wire.check_deleted(request, answer.headers, answer.body, self._collection)
 
 
 class GeneratedFiles(Contents[GeneratedFile]):

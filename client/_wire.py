@@ -216,8 +216,8 @@ def read_record(
 
 def check_deleted(
     request: Request, headers: Mapping[str, str], body: bytes, collection: Collection
-) -> None:
-    """Make sure that an answer confirms the deletion that was asked for.
+) -> str | None:
+    """Make sure that an answer confirms the deletion that was asked for; return its request id.
 
     Errors: InvalidResponseError: whether it was deleted is unknown then.
     """
@@ -226,6 +226,7 @@ def check_deleted(
     if fields.get("type") != collection.deleted_type:
         what = f"the answer does not confirm the deletion, its type is {fields.get('type')!r:.100}"
         raise refusal(request, headers, what)
+    return request_id_of(headers)
 
 
 def _require_same_id(

@@ -120,7 +120,7 @@ class Acquisition:
         try:
             record = await self._patiently(lambda: service.get(claude_file_id))
         except client.NotFoundError as error:
-            await self._catalog.mark_gone(claude_file_id)
+            await self._note_gone(claude_file_id, error)
             raise UnavailableError(f"the service does not know it: {error}") from error
         except client.ComplianceError as error:
             raise UnavailableError(str(error)) from error
@@ -160,12 +160,23 @@ class Acquisition:
         try:
             opened = await self._patiently(lambda: self._open(item), is_local=is_stored)
         except client.NotFoundError as error:
+            await self._note_gone(item.claude_file_id, error)
             raise UnavailableError(f"the service does not have it any more: {error}") from error
         except (MismatchError, client.ComplianceError) as error:
             raise UnavailableError(str(error)) from error
         except (ContentError, OSError) as error:
             raise self._stop(str(error)) from error
         return opened
+
+    async def _note_gone(self, claude_file_id: str, error: client.NotFoundError) -> None:
+        """Stop showing a file that the service does not know; the log tells since which request."""
+        if await self._catalog.mark_gone(claude_file_id):
+            facts = {
+                "claude_file_id": claude_file_id,
+                "request_id": error.request_id,
+                "is_kept": False,
+            }
+            self._journal([("gone", facts)])
 
     async def _wait_adopted(self, body: Body) -> None:
         """Wait until what came is on the case's disk and in its custody log, before anything is made of it.
@@ -192,7 +203,7 @@ class Acquisition:
         """Return what `work` returns, trying again while there is hope."""
         for pause_s in (*self._patience.pauses_s, None):
             if self._stopped and not is_local:
-                raise UnavailableError(self._stopped)
+                raise UnavailableError(f"nothing more is asked for, since: {self._stopped}")
             try:
                 result = await work()
             except (client.ComplianceError, UnreachableError) as error:

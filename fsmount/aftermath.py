@@ -15,6 +15,7 @@ import trio
 from fsmount.case import Case
 from fsmount.catalog import Catalog
 from fsmount.custody import CustodyLog, iter_entries
+from fsmount.display import size_text
 from fsmount.doubts import deleted
 from fsmount.objects import State
 from fsmount.store import ContentStore, Discarded
@@ -47,16 +48,22 @@ async def clean_up(
     unfinished_bytes = case.clear_spool()
     if not store.is_marked_running:
         return
+    discarded = 0
     gone = await trio.to_thread.run_sync(lambda: deleted(deletions(case, before_seq)))
     for claude_file_id in gone:
         await _finish_deletion(catalog, store, claude_file_id)
     for content in store.discard_unverified():
         _note(journal, content, "not verified")
+        discarded += content.size_bytes
     for content in await trio.to_thread.run_sync(lambda: _unrecorded(case, store, before_seq)):
         store.remove_unknown(content.claude_file_id)
         _note(journal, content, "not recorded")
+        discarded += content.size_bytes
     journal.append("discarded", {"unfinished_bytes": unfinished_bytes, "why": "unclean end"})
-    log.warning("the last mount of this case did not end well; unverified bytes were discarded")
+    log.warning(
+        "the last mount of this case did not end well; %s of unverified content were discarded",
+        size_text(discarded + unfinished_bytes),
+    )
 
 
 async def _finish_deletion(catalog: Catalog, store: ContentStore, claude_file_id: str) -> None:

@@ -241,5 +241,5 @@ def _facts(settings: MountSettings) -> Mapping[str, object]:
         for field in dataclasses.fields(settings)
         if field.name not in {"key", "deny_programs"}
         for value in [getattr(settings, field.name)]
-    }
+    } | {"umask": f"{settings.umask:04o}"}
     return {**actor(), "options": options}

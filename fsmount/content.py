@@ -22,7 +22,7 @@ from fsmount.content_rows import StoredContent
 from fsmount.digest import Expected
 from fsmount.disk import Disk
 from fsmount.download import Download
-from fsmount.errors import AbsentError, LostError, OfflineError
+from fsmount.errors import AbsentError, LostError, OfflineError, StaleError
 from fsmount.readahead import Policy
 from fsmount.source import Source
 from fsmount.spool import SMALL_BYTES, Spool
@@ -202,7 +202,7 @@ class Contents:
             body = self._bodies.pop(claude_file_id, None)
             if body:
                 self._adoption.leave_out(body)
-                body.forget(AbsentError(f"{claude_file_id} has been deleted"))
+                body.forget(StaleError(f"{claude_file_id} has been deleted"))
                 body.release()
             self._stale_pages.add(claude_file_id)
             await self._disk.run(lambda: self._store.discard(claude_file_id))

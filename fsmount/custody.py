@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from fsmount.errors import CustodyError
+from fsmount.errors import CaseError, CustodyError
 
 GENESIS = "0" * 64  # what stands for the line before the first
 RECOVERED = "recovered"
@@ -234,6 +234,24 @@ class CustodyLog:
 def head_path(path: Path) -> Path:
     """Return where the number and hash of a log's last line are noted."""
     return path.with_suffix(".head")
+
+
+def require_there(path: Path) -> None:
+    """Make sure that a log is there.
+
+    Errors: CustodyError where one was written and is gone; CaseError where there is none yet.
+    """
+    if path.exists():
+        return
+    noted = None
+    with contextlib.suppress(OSError):
+        noted = _parse_note(head_path(path).read_bytes())
+    if noted is not None and noted.seq:
+        raise CustodyError(
+            f"the custody log {path} is missing, but {noted.seq} entries were written; look for it in copies"
+            " of the case"
+        )
+    raise CaseError(f"the case has no custody log yet ({path}); mount or collect files first")
 
 
 def iter_entries(path: Path) -> Iterator[dict[str, object]]:

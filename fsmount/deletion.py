@@ -151,7 +151,7 @@ class Deleter:
         """
         await self._note_request(claude_file_id, record, caller)
         try:
-            await self._service.delete(claude_file_id)
+            request_id = await self._service.delete(claude_file_id)
         except client.NotFoundError as error:
             await self._conclude(claude_file_id, OUTCOME_ALREADY_GONE, error, forget)
         except Exception as error:
@@ -161,18 +161,18 @@ class Deleter:
             await self._conclude(claude_file_id, OUTCOME_UNKNOWN, error)
             raise
         else:
-            await self._conclude(claude_file_id, OUTCOME_DELETED, None, forget)
+            await self._conclude(claude_file_id, OUTCOME_DELETED, request_id, forget)
 
     async def _conclude(
         self,
         claude_file_id: str,
         outcome: str,
-        error: BaseException | None,
+        told_by: BaseException | str | None,
         forget: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         """Do what follows from an answer, and wait for it; it goes on when the wait is cancelled."""
         done = trio.Event()
-        self._nursery.start_soon(self._follow, claude_file_id, outcome, error, forget, done)
+        self._nursery.start_soon(self._follow, claude_file_id, outcome, told_by, forget, done)
         if outcome == OUTCOME_UNKNOWN:
             self._on_doubt(claude_file_id)
         await done.wait()
@@ -181,12 +181,12 @@ class Deleter:
         self,
         claude_file_id: str,
         outcome: str,
-        error: BaseException | None,
+        told_by: BaseException | str | None,
         forget: Callable[[], Awaitable[object]] | None,
         done: trio.Event,
     ) -> None:
         """Write down what became of it, and have it forgotten; that one fails does not keep the other."""
-        note = functools.partial(note_outcome, self._journal, claude_file_id, outcome, error)
+        note = functools.partial(note_outcome, self._journal, claude_file_id, outcome, told_by)
         await _within_disk_s(note, f"the outcome for {claude_file_id} ({outcome}) is not on record")
         if forget:
             what = f"{claude_file_id} is deleted, but what the case has of it is not yet"
@@ -226,21 +226,23 @@ async def note_outcome(
     journal: Journal,
     claude_file_id: str,
     outcome: str,
-    error: BaseException | None,
+    told_by: BaseException | str | None,
     *,
     is_resolved: bool = False,
 ) -> None:
     """Write to the custody log what became of a deletion, and wait until it is on the disk.
 
-    `is_resolved`: it was found out later, by asking.
+    `told_by` is the error, or the request id of the answer, that tells; `is_resolved`: it was found out later
+    by asking.
     """
+    is_error = isinstance(told_by, BaseException)
     data: dict[str, object] = {
         "claude_file_id": claude_file_id,
         "outcome": outcome,
-        "request_id": getattr(error, "request_id", None),
+        "request_id": getattr(told_by, "request_id", None) if is_error else told_by,
     }
-    if error is not None and not isinstance(error, client.NotFoundError):
-        data["error"] = str(error) or type(error).__name__
+    if is_error and not isinstance(told_by, client.NotFoundError):
+        data["error"] = str(told_by) or type(told_by).__name__
     if is_resolved:
         data["resolved_by"] = "asking for the record"
     await trio.to_thread.run_sync(

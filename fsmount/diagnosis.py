@@ -278,7 +278,11 @@ def _catalog(case: Case, *, is_held: bool) -> Iterator[Finding]:
 
 
 def _custody(case: Case) -> Finding:
-    if not case.custody_path.exists():
+    try:
+        custody.require_there(case.custody_path)
+    except CustodyError as error:
+        return Finding("problem", "custody log", str(error))
+    except CaseError:
         return Finding("ok", "custody log", "there is none yet")
     try:
         result = custody.check(case.custody_path)

@@ -27,9 +27,9 @@ class Endpoints:
                 return await self._api.artifacts.get(claude_file_id, priority=self._priority)
         return await self._api.files.get(claude_file_id, priority=self._priority)
 
-    async def delete(self, claude_file_id: str) -> None:
-        """Delete one file for ever; only uploaded ones can be."""
-        await self._api.files.delete(claude_file_id)
+    async def delete(self, claude_file_id: str) -> str | None:
+        """Delete one file for ever; only uploaded ones can be. Return the request id of the confirmation."""
+        return await self._api.files.delete(claude_file_id)
 
     def open_stream(
         self,

@@ -29,6 +29,7 @@ from fsmount.inodes import (
     Inode,
     Kind,
     directory_of,
+    inode_of,
     is_given_out,
     split,
     view_node,
@@ -226,6 +227,8 @@ class Filesystem:
         number, _ = split(parent)
         if await self._removal.unlink(number, name, caller):
             self.counters.deleted += 1
+            # Whoever has it open sees no more of it than an error, not even what the kernel still holds.
+            self._on_stale(inode_of(number, Kind.CONTENT))
 
     async def rmdir(self, parent: Inode, name: bytes) -> None:
         """Remove the empty directory that a deleted file left behind."""

@@ -7,6 +7,7 @@ that a file name can't forge a message.
 import json
 import logging
 import os
+import stat
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -64,15 +65,21 @@ class _Formatter(logging.Formatter):
 
 
 class _TextFormatter(_Formatter):
-    def __init__(self, secret: str | None, *, for_journal: bool) -> None:
+    """For people; with the time where nobody else notes it, which is in a file."""
+
+    def __init__(self, secret: str | None, stream: TextIO) -> None:
         super().__init__(secret)
-        self._for_journal = for_journal
+        self._stream = stream
+        self._for_journal = is_journal(stream)
 
     def format(self, record: logging.LogRecord) -> str:
         fields = "".join(
             f" {name}={_quoted(value)}" for name, value in self.fields_of(record).items()
         )
         lines = [f"{record.levelname} {record.name}: {one_line(self.message_of(record))}{fields}"]
+        # Looked at each time: a mount goes to the background.
+        if not self._for_journal and _is_file(self._stream):
+            lines[0] = f"{_time_of(record, 'seconds')} {lines[0]}"
         lines += self.traceback_of(record).splitlines()
         if not self._for_journal:
             return "\n".join(lines)
@@ -83,7 +90,7 @@ class _TextFormatter(_Formatter):
 class _JsonFormatter(_Formatter):
     def format(self, record: logging.LogRecord) -> str:
         document: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": _time_of(record, "milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": self.message_of(record),
@@ -102,9 +109,7 @@ def configure(log_format: LogFormat, level: LogLevel, *, secret: str | None = No
     """Send log messages to stderr in the wanted form, `secret` replaced wherever it appears."""
     handler = _Handler(sys.stderr)
     handler.setFormatter(
-        _JsonFormatter(secret)
-        if log_format == "json"
-        else _TextFormatter(secret, for_journal=is_journal(sys.stderr))
+        _JsonFormatter(secret) if log_format == "json" else _TextFormatter(secret, sys.stderr)
     )
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _Handler)]:
@@ -124,6 +129,17 @@ def one_line(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def _time_of(record: logging.LogRecord, precision: str) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec=precision)
+
+
+def _is_file(stream: TextIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def is_journal(stream: TextIO) -> bool:

@@ -32,8 +32,8 @@ class Files(Protocol):
         """Fetch the record of one file."""
         ...
 
-    async def delete(self, claude_file_id: str) -> None:
-        """Delete one file for ever."""
+    async def delete(self, claude_file_id: str) -> str | None:
+        """Delete one file for ever; return the request id of the confirmation."""
         ...
 
     def open_stream(
@@ -130,10 +130,10 @@ class Service:
         async with self._attempt():
             return await self._files.get(claude_file_id)
 
-    async def delete(self, claude_file_id: str) -> None:
+    async def delete(self, claude_file_id: str) -> str | None:
         """Delete one file for ever; see `client.AsyncFiles.delete`."""
         async with self._attempt():
-            await self._files.delete(claude_file_id)
+            return await self._files.delete(claude_file_id)
 
     @asynccontextmanager
     async def open_stream(

@@ -8,7 +8,6 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from fsmount.commands.options import CaseArgument
-from fsmount.errors import CaseError
 
 
 def log(
@@ -30,8 +29,7 @@ def log(
     from fsmount.case import Case, case_path  # noqa: PLC0415 - see the package
 
     path = Case.open(case_path(case, os.environ), create=False).custody_path
-    if not path.exists():
-        raise CaseError(f"the case has no custody log yet ({path}); mount or collect files first")
+    custody.require_there(path)
     if not check:
         # Byte for byte, so that a copy of the output proves its chain too.
         with path.open("rb") as lines:

@@ -27,7 +27,7 @@ def test_the_wheel_holds_the_programs_and_their_pages(built: Path):
         names = archive.namelist()
         (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
         programs = archive.read(entry_points).decode()
-    assert "fsmount = fsmount.cli:main" in programs
+    assert "fsmount = fsmount.__main__:main" in programs
     assert "mount.fsmount = fsmount.fstab:main" in programs
     shared = {name.partition(".data/data/")[2] for name in names if ".data/" in name}
     assert {"share/man/man1/fsmount.1", "share/man/man8/mount.fsmount.8"} == shared

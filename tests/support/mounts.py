@@ -236,7 +236,7 @@ class MountedProcess:
         return "mounted case" in self.log
 
     def _check_log(self) -> None:
-        loud = [line for line in self.log.splitlines() if line.startswith(("WARNING", "ERROR"))]
+        loud = re.findall(r"^(?:\S+ )?(?:WARNING|ERROR) .*$", self.log, re.MULTILINE)
         unexpected = [
             line for line in loud if not any(re.search(pattern, line) for pattern in self.may_log)
         ]

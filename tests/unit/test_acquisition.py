@@ -187,6 +187,8 @@ async def test_a_file_that_is_gone_concerns_no_other(case, autojump_clock):
         with pytest.raises(UnavailableError, match="does not have it any more"):
             await lent.read(0)
         assert len(BODY) == await lent.read(1)
+        with Inventory(case.catalog_path) as inventory:  # nor is it asked for again by the next run
+            assert inventory.find(file_id(0)) is None
 
 
 async def test_a_service_that_fails_at_everything_is_left_alone(case, autojump_clock):

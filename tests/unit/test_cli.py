@@ -540,3 +540,20 @@ def only_line(capsys: pytest.CaptureFixture[str]) -> str:
     assert "" == written.out
     assert 1 == written.err.count("\n"), written.err
     return written.err
+
+
+def test_ctrl_c_while_the_program_is_being_loaded_is_quiet():
+    """Loading takes a fifth of a second, in which people change their minds too."""
+    script = (
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'fsmount.cli': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from fsmount.__main__ import main\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, timeout=60, check=False
+    )
+    assert (130, b"") == (done.returncode, done.stderr)

@@ -14,7 +14,7 @@ import trio.testing
 import client
 from fsmount.content import Contents
 from fsmount.digest import RunningHash
-from fsmount.errors import AbsentError, CaseError, MismatchError, OfflineError, SizeDiffersError
+from fsmount.errors import CaseError, MismatchError, OfflineError, SizeDiffersError, StaleError
 from fsmount.intake import Intake
 from fsmount.readahead import Policy
 from fsmount.spool import Spool
@@ -195,7 +195,7 @@ async def test_discarding_ends_open_files_and_leaves_nothing(tmp_path):
     async with contents_of(ScriptedSource(BODY), tmp_path) as (contents, _):
         opened = await contents.open(FILE_ID, len(BODY), None, whole=True)
         await contents.discard(FILE_ID)
-        with pytest.raises(AbsentError):
+        with pytest.raises(StaleError):
             await opened.read(0, 10)
         opened.close()
         assert contents.find(FILE_ID) is None

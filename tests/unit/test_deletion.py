@@ -22,10 +22,10 @@ from fsmount.aftermath import clean_up, deletions
 from fsmount.callers import Caller, is_running, program_of
 from fsmount.case import Case
 from fsmount.catalog import Catalog
-from fsmount.custody import CustodyLog, iter_entries
+from fsmount.custody import CustodyLog, iter_entries, require_there
 from fsmount.deletion import Deleter, Readers, outcome_of
 from fsmount.doubts import unresolved
-from fsmount.errors import CustodyError, UnreachableError
+from fsmount.errors import CaseError, CustodyError, UnreachableError
 from fsmount.objects import State
 from fsmount.service import Service
 from fsmount.store import ContentStore, content_path
@@ -130,10 +130,11 @@ class Files:
         self.meanwhile = meanwhile
         self.deleted: list[str] = []
 
-    async def delete(self, claude_file_id: str) -> None:
+    async def delete(self, claude_file_id: str) -> str:
         self.meanwhile()
         self.deleted.append(claude_file_id)
         await trio.lowlevel.checkpoint()
+        return "req_deleted"
 
 
 async def test_the_loop_does_not_wait_for_the_disk(tmp_path, monkeypatch):
@@ -211,6 +212,31 @@ def test_a_log_whose_disk_hangs_is_left_open(tmp_path, monkeypatch):
     log.close()
     with pytest.raises(CustodyError):
         log.append("unmounted", {})
+
+
+async def test_the_confirmation_is_on_record_with_its_request(tmp_path):
+    """What can't be undone can be asked about: the service knows its requests by their ids."""
+    with contextlib.closing(CustodyLog(tmp_path / "custody.jsonl")) as log:
+        async with trio.open_nursery() as nursery:
+            await _deleter(nursery, Files(), log).delete(
+                "claude_file_1", None, ME, trio.lowlevel.checkpoint
+            )
+        (outcome,) = (e for e in iter_entries(log.path) if e["event"] == "delete_outcome")
+    assert ("deleted", "req_deleted") == (outcome["outcome"], outcome["request_id"])
+
+
+def test_a_log_that_was_removed_is_missed(tmp_path):
+    """The note of its last line tells that there was one."""
+    path = tmp_path / "custody.jsonl"
+    with pytest.raises(CaseError, match="no custody log yet"):
+        require_there(path)
+    with contextlib.closing(CustodyLog(path)) as log:
+        log.append("mounted", {})
+        log.append("unmounted", {})
+    require_there(path)
+    path.unlink()
+    with pytest.raises(CustodyError, match="is missing, but 2 entries were written"):
+        require_there(path)
 
 
 # -- after an unclean end --------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,6 +46,18 @@ def test_text_is_one_line_of_level_message_and_fields(capsys: pytest.CaptureFixt
     logging.getLogger("fsmount.test").warning("read of %s failed", "x", extra=fields)
     expected = "WARNING fsmount.test: read of x failed claude_file_id=claude_file_1 size_bytes=3"
     assert f'{expected} called="a \\"b\\"" none=""\n' == capsys.readouterr().err
+
+
+def test_a_file_has_times(tmp_path, monkeypatch):
+    """Nobody else notes them there, as the journal does; on a terminal they are in the way."""
+    with (tmp_path / "mount.log").open("w") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        logs.configure("text", "info")
+        logging.getLogger("fsmount.test").warning("careful")
+    line = (tmp_path / "mount.log").read_text()
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00 WARNING fsmount.test: careful\n", line
+    )
 
 
 def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]):

@@ -225,9 +225,9 @@ def test_memory_is_bounded_whatever_was_announced(front):
 
 
 def test_a_deletion_is_confirmed(front):
-    """A confirmed deletion returns nothing, after one DELETE."""
+    """A confirmed deletion returns the id of its request, after one DELETE."""
     network = Network([DELETED])
-    assert front.run(network, lambda api: api.files.delete(FILE_ID)) is None
+    assert "req_1" == front.run(network, lambda api: api.files.delete(FILE_ID))
     assert ["DELETE"] == [sent.method for sent in network.sent]
 
 
