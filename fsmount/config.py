@@ -48,6 +48,7 @@ _MAX_SIZE_BYTES = (1 << 63) - 1
 
 _MAX_TIMEOUT_S = 86_400.0
 _MAX_OWNER_ID = (1 << 32) - 2  # the last one stands for "unchanged" in chown(2)
+_SHOWN_PROBLEMS = 10  # of a file of ids; the rest is counted
 _MAX_KEY_FILE_BYTES = 64 * 1024  # a wrong path, such as a device, must not be read for ever
 
 
@@ -243,19 +244,23 @@ def read_options(
 
 
 def read_ids(path: Path) -> tuple[list[str], list[str]]:
-    """Return the ids of a file (`-`: standard input) and its problems, with line numbers.
+    """Return the ids of a file (`-`: standard input) and its first problems, with line numbers.
 
-    Errors: UsageError when it can't be read.
+    Errors: UsageError when it can't be read, or when it holds something and no id.
     """
     try:
-        if str(path) == "-":
-            with os.fdopen(os.dup(0), encoding="utf-8-sig", errors="replace") as lines:
-                return parse_ids(lines)
         # A byte order mark, which spreadsheets put first, is no part of an id.
-        with path.open(encoding="utf-8-sig", errors="replace") as lines:
-            return parse_ids(lines)
+        source = os.dup(0) if str(path) == "-" else path
+        with open(source, encoding="utf-8-sig", errors="replace") as lines:
+            ids, problems = parse_ids(lines)
     except OSError as error:
         raise UsageError(f"--ids-file: {path} can't be read: {error.strerror}") from error
+    if problems and not ids:
+        raise UsageError(f"--ids-file: {path}: no line is a file id; {problems[0]}")
+    if len(problems) > _SHOWN_PROBLEMS:
+        more = len(problems) - _SHOWN_PROBLEMS
+        problems[_SHOWN_PROBLEMS:] = [f"{more:,} more lines are no file ids, passed over"]
+    return ids, problems
 
 
 def parse_ids(lines: Iterable[str]) -> tuple[list[str], list[str]]:

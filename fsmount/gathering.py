@@ -45,6 +45,7 @@ class _Outcome:
     missing: list[str] = dataclasses.field(default_factory=list)
     failure: Exception | None = None
     was_stopped: bool = False
+    is_first: bool = False
 
     @property
     def is_whole(self) -> bool:
@@ -65,7 +66,7 @@ def run(settings: CollectSettings) -> int:
         except BaseExceptionGroup as group:
             raise first_of(group) from None
         journal.append("collected", _facts(settings, outcome), durable=True)
-    lines = _estimate(settings, outcome) if settings.dry_run else _summary(case, outcome)
+    lines = _estimate(settings, outcome) if settings.dry_run else _summary(settings, case, outcome)
     for line in lines:
         print(line)
     return 0 if outcome.is_whole else 1
@@ -101,6 +102,7 @@ async def _walk(
         # Projects come first: chats name them by id, and a project keeps the name that it first had here.
         projects = wanted.scope.project_listings() if looks else []
         chats = wanted.scope.chat_listings() if looks else []
+        outcome.is_first = all(collection.cursor_of(chat) is None for chat in chats)
         progress = Progress()
         first = Collector(api.pages, collection, projects, progress, counts_only=True)
         then = Collector(api.pages, collection, chats, progress, counts_only=settings.dry_run)
@@ -225,7 +227,15 @@ def _why(outcome: _Outcome) -> str:
     return "stopped" if outcome.was_stopped else f"{len(outcome.missing)} could not be had"
 
 
-def _summary(case: Case, outcome: _Outcome) -> Iterator[str]:
+def _hint_of_nobody(settings: CollectSettings, outcome: _Outcome) -> str | None:
+    """Say that ids may be wrong, where a first look led to nothing: unknown ones are no error."""
+    named = [*settings.users, *settings.organizations]
+    if not (named and outcome.is_first) or outcome.tally.chats_listed or not outcome.is_whole:
+        return None
+    return f"nothing is listed for {', '.join(named)}: check whether that is right; unknown ids list nothing"
+
+
+def _summary(settings: CollectSettings, case: Case, outcome: _Outcome) -> Iterator[str]:
     tally = outcome.tally
     with closing(Catalog(case.catalog_path)) as catalog:
         yield (
@@ -233,6 +243,8 @@ def _summary(case: Case, outcome: _Outcome) -> Iterator[str]:
             f" {tally.files_new + outcome.ids_added:,} of them new"
         )
     yield f"{_places(tally.chats_read, tally.projects_read)} read, {_requests(outcome)}"
+    if hint := _hint_of_nobody(settings, outcome):
+        yield hint
     if tally.documents:
         yield f"left out, since they are no files: {tally.documents:,} text documents of projects"
     for problem in outcome.missing[:_SHOWN_PROBLEMS]:

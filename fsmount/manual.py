@@ -57,7 +57,10 @@ _EXIT = (
     ("0", "Done."),
     ("1", "The operation or a check failed; one line on standard error says why."),
     ("2", "Wrong usage."),
-    ("130", "Interrupted by Ctrl-C, outside of a mount."),
+    (
+        "130",
+        "Interrupted by Ctrl-C; a mount ends with 0, collecting with 1, since something is left.",
+    ),
 )
 _EXAMPLES = (
     (

@@ -15,7 +15,7 @@ from typing import Protocol
 import trio
 
 import client
-from fsmount.errors import UnreachableError
+from fsmount.errors import Trouble, UnreachableError, trouble_of
 from fsmount.objects import Record
 from fsmount.source import ByteStream
 
@@ -23,6 +23,13 @@ _UNKNOWN_ID_MEMORY_S = 60.0  # a typo in a loop must not eat the organization's 
 _FAILURE_MEMORY_S = 5.0  # tools ask the same thing several times in a row
 _PROBE_PAUSE_S = 5.0  # how soon a host that was unreachable is tried again
 _MEMORY_ENTRIES = 10_000
+
+# How the service met a request, where what it says concerns every other one too.
+_MET_WITH: dict[Trouble | None, str] = {
+    "refused": "refusing the key",
+    "throttled": "reachable, out of requests",
+    "busy": "failing",
+}
 
 
 class Files(Protocol):
@@ -104,11 +111,17 @@ class Service:
         self._nursery = nursery
         self._breaker = Breaker()
         self._flights: dict[str, _Flight] = {}
+        self._met = "reachable"
 
     @property
     def is_reachable(self) -> bool:
         """Say whether the last attempt to connect succeeded."""
         return not self._breaker.is_open
+
+    @property
+    def state(self) -> str:
+        """Say in words how the service met the last request."""
+        return self._met if self.is_reachable else "unreachable"
 
     async def get(self, claude_file_id: str) -> Record:
         """Fetch a record; askers at the same time share one request, and a recent failure.
@@ -182,16 +195,19 @@ class Service:
         try:
             yield
         except client.APIConnectionError as error:
+            self._met = "not answering"
             if error.bytes_sent:
                 self._breaker.succeeded()
             else:
                 self._breaker.failed(trio.current_time())
             raise
-        except (client.ComplianceError, ValueError):
+        except (client.ComplianceError, ValueError) as error:
+            self._met = _MET_WITH.get(trouble_of(error), "reachable")
             self._breaker.succeeded()
             raise
         except BaseException:
             self._breaker.abandoned(trio.current_time())
             raise
         else:
+            self._met = "reachable"
             self._breaker.succeeded()

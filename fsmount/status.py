@@ -69,7 +69,7 @@ class Status:
             return {"state": "offline"}
         stats, budget = self.requests()
         return {
-            "state": "reachable" if self.service.is_reachable else "unreachable",
+            "state": self.service.state,
             "requests": dataclasses.asdict(stats),
             "budget": dataclasses.asdict(budget),
         }

@@ -347,6 +347,23 @@ class TestIds:
         assert [ID] == ids
         assert 1 == len(problems)
 
+    def test_a_file_without_any_id_is_wrong_usage(self, tmp_path: Path):
+        """It is another file than was meant; an empty one just names nobody."""
+        path = tmp_path / "ids"
+        path.write_text("nothing\nof the kind\n")
+        with pytest.raises(UsageError, match="no line is a file id; line 1: 'nothing' is not"):
+            config.read_ids(path)
+        path.write_text("# nobody\n")
+        assert ([], []) == config.read_ids(path)
+
+    def test_many_lines_that_are_no_ids_are_counted(self, tmp_path: Path):
+        """The first ones show what is wrong; hundreds would hide everything else."""
+        path = tmp_path / "ids"
+        path.write_text(f"{ID}\n" + "x\n" * 500)
+        ids, problems = config.read_ids(path)
+        assert ([ID], 11) == (ids, len(problems))
+        assert "490 more lines are no file ids, passed over" == problems[-1]
+
     def test_standard_input(self, tmp_path: Path):
         """`-` is standard input, which stays open."""
         path = tmp_path / "ids"

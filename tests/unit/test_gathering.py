@@ -95,6 +95,15 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().out.splitlines()
 
 
+def test_ids_that_lead_to_nothing_are_doubted(runs, capsys):
+    """The service lists nothing for unknown ones: a typo must not read as a person who uploaded nothing."""
+    assert 0 == runs(users=("user_nope",))
+    assert any("nothing is listed for user_nope: check" in line for line in lines(capsys))
+    assert 0 == runs(users=("user_alice",))
+    assert 0 == runs(users=("user_alice",))  # nothing new is no reason to doubt
+    assert not any("nothing is listed" in line for line in lines(capsys))
+
+
 def test_a_whole_run_says_what_there_is_and_what_it_cost(runs, capsys):
     """Exit 0; files, chats, requests, and those that had to be repeated."""
     runs.organization.add_project("p", attachments=[file_entry("b")])

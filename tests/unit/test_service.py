@@ -103,6 +103,33 @@ async def test_a_dead_host_is_asked_by_one_probe_at_a_time(autojump_clock):
         assert 3 == files.asked
 
 
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (client.AuthenticationError(401, None, None, "req"), "refusing the key"),
+        (client.PermissionDeniedError(403, None, None, "req"), "refusing the key"),
+        (client.InternalServerError(500, None, None, "req"), "failing"),
+        (client.RateLimitError(429, None, None, "req"), "reachable, out of requests"),
+        (client.NotFoundError(404, None, None, "req"), "reachable"),
+        (client.APITimeoutError("no", bytes_sent=True), "not answering"),
+        (client.APIConnectionError("no", bytes_sent=False), "unreachable"),
+    ],
+)
+async def test_how_the_service_met_the_last_request_is_told(autojump_clock, error, state):
+    """Who looks at the status sees what to do, and that it is over once something is answered again."""
+    files = Files()
+    async with service_of(files) as service:
+        assert "reachable" == service.state
+        files.failure = error
+        with pytest.raises(type(error)):
+            await service.ask(A)
+        assert state == service.state
+        files.failure = None
+        await trio.sleep(6)
+        await service.ask(A)
+        assert "reachable" == service.state
+
+
 async def test_a_probe_that_is_given_up_does_not_block_the_next(autojump_clock):
     """A killed prober leaves the way free."""
     files = Files()
