@@ -153,24 +153,33 @@ class _Run:
         async with items:
             async for item in items:
                 size_bytes = 0
+                known = item
                 try:
-                    size_bytes = await self._export(acquisition, item)
+                    known = await self._with_record(acquisition, item)
+                    size_bytes = await self._export(acquisition, known)
                 except UnavailableError as error:
-                    self._miss(item, str(error))
+                    self._miss(known, str(error))
                 self._progress.advance(size_bytes)
                 acquisition.make_room()
+
+    async def _with_record(self, acquisition: Acquisition, item: Item) -> Item:
+        """Return a file with its record, which is asked for if need be.
+
+        Errors: UnavailableError.
+        """
+        if item.record is not None:
+            return item
+        await acquisition.fetch_record(item.claude_file_id)
+        found = self._inventory.find(item.claude_file_id)
+        if found is None:
+            raise UnavailableError("it was deleted meanwhile")
+        return found
 
     async def _export(self, acquisition: Acquisition, item: Item) -> int:
         """Bring one file up to date in the target; return the size of its content in bytes.
 
         Errors: UnavailableError.
         """
-        if item.record is None:
-            await acquisition.fetch_record(item.claude_file_id)
-            found = self._inventory.find(item.claude_file_id)
-            if found is None:
-                raise UnavailableError("it was deleted meanwhile")
-            item = found
         tags = self._tags_of(item)
         held = await self._held(item)
         has_payload = self._has_payload(item, held)
@@ -267,8 +276,7 @@ class _Run:
             ) from error
 
     def _miss(self, item: Item, why: str) -> None:
-        known = item if item.record else self._inventory.find(item.claude_file_id)
-        name = display_name_of(known.record) if known and known.record else None
+        name = display_name_of(item.record) if item.record else None
         why = why.removeprefix(f"{item.claude_file_id}: ")
         self.missing.append(Missing(item.claude_file_id, name, why))
 
