@@ -27,11 +27,10 @@ from fsmount.commands import (
 )
 from fsmount.errors import FsmountError, UsageError
 from fsmount.notify import ServiceManager
-from fsmount.sources import PREFIX, sources_of
+from fsmount.sources import VERBOSE_VARIABLE, sources_of
 
 _log = logging.getLogger(__name__)
 
-_VERBOSE_VARIABLE = f"{PREFIX}VERBOSE"
 _INTERRUPTED = 130  # what shells report for a program that Ctrl-C ended
 
 app = App(
@@ -67,7 +66,7 @@ def main() -> NoReturn:
 
 def run_command(arguments: list[str]) -> int:
     """Run one command and return its exit code; every error is one line on stderr."""
-    is_verbose = os.environ.get(_VERBOSE_VARIABLE, "0").lower() not in {"", "0", "false", "no"}
+    is_verbose = os.environ.get(VERBOSE_VARIABLE, "0").lower() not in {"", "0", "false", "no"}
     logs.configure("text", "debug" if is_verbose else "info")
     try:
         result = app(arguments, exit_on_error=False, print_error=False)
@@ -94,7 +93,7 @@ def _line_and_code(error: Exception) -> tuple[str, Literal[1, 2]]:
         case OSError(filename=filename, strerror=reason):
             return f"{filename}: {reason}" if filename else reason or str(error), 1
     _log.debug("unexpected", exc_info=error)
-    hint = "" if _log.isEnabledFor(logging.DEBUG) else f"; {_VERBOSE_VARIABLE}=1 shows the details"
+    hint = "" if _log.isEnabledFor(logging.DEBUG) else f"; {VERBOSE_VARIABLE}=1 shows the details"
     return f"unexpected {type(error).__name__}, please report it: {error}{hint}", 1
 
 

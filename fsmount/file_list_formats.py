@@ -60,7 +60,7 @@ def _line(item: ListedFile) -> str:
         _COLUMNS.format(
             (item.created_at or "")[:10],
             "" if item.size_bytes is None else f"{item.size_bytes:,}",
-            item.verified,
+            item.verified if item.is_stored or item.sha256 or item.verified != "no" else "-",
             item.md5 or "",
             _cut(user or ""),
             _cut(chat or ""),

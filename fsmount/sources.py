@@ -4,7 +4,9 @@ The command line library asks each source in turn and keeps what an earlier one 
 are, and what their values mean, is not decided here.
 """
 
+import difflib
 import inspect
+import logging
 import os
 from collections.abc import Callable, Collection, Iterable
 from functools import partial
@@ -16,10 +18,13 @@ from cyclopts.argument import Argument, ArgumentCollection
 
 from fsmount.config import BASE_URL_VARIABLE, read_options
 
+log = logging.getLogger(__name__)
+
 Command = Callable[..., int]
 Source = Callable[[App, tuple[str, ...], ArgumentCollection], None]
 
 PREFIX = "FSMOUNT_"
+VERBOSE_VARIABLE = f"{PREFIX}VERBOSE"
 _CONFIG = "--config"
 _BASE_URL = "--base-url"
 
@@ -31,14 +36,24 @@ def sources_of(commands: Iterable[Command]) -> tuple[Source, ...]:
     none is an error, because a misspelt limit that is passed over would be believed to hold.
     """
     options = frozenset(name for command in commands for name in _options_of(command))
-    return environment, common_base_url, partial(config_file, options - {_key_of(_CONFIG)})
+    file = partial(config_file, options - {_key_of(_CONFIG)})
+    return partial(environment, options), common_base_url, file
 
 
-def environment(_app: App, _commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+def environment(
+    options: Collection[str], _app: App, _commands: tuple[str, ...], arguments: ArgumentCollection
+) -> None:
     """Fill in `FSMOUNT_<NAME>` for every option; for no argument, or a forgotten CASE might be found there.
 
-    A variable that is set to nothing counts as not set, as it is hard to unset one in a service's files.
+    A variable that is set to nothing counts as not set, as it is hard to unset one in a service's files. One
+    that is an option of no command may be another program's, so it is told and no error.
     """
+    known = [PREFIX + name.upper() for name in options]
+    for name in sorted(os.environ.keys() - {*known, VERBOSE_VARIABLE}):
+        if name.startswith(PREFIX):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; the nearest one is {near[0]}" if near else ""
+            log.warning("%s is set in the environment, and is no option%s", name, hint)
     for argument in _options(arguments):
         _fill_from(PREFIX + _key_of(argument.name).upper(), argument)
 

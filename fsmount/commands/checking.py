@@ -59,6 +59,10 @@ def _show(report: "Report") -> None:
             (problem.claude_file_id, problem.kind, problem.what) for problem in report.problems
         ]
         display.show_table(found, ("file", "problem", "what"), title="What does not fit")
+        print(
+            "whoever opens these next, in a mount or an export, has them fetched again;"
+            " altered bytes are kept apart then"
+        )
     counts = report.counts
     size = display.size_text(report.checked_bytes)
     rows = [

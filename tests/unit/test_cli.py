@@ -557,3 +557,13 @@ def test_ctrl_c_while_the_program_is_being_loaded_is_quiet():
         [sys.executable, "-c", script], capture_output=True, timeout=60, check=False
     )
     assert (130, b"") == (done.returncode, done.stderr)
+
+
+def test_a_misspelt_variable_is_told(mounts, monkeypatch, capsys):
+    """A limit that is passed over without a word would be believed to hold."""
+    monkeypatch.setenv("FSMOUNT_MAX_RMP", "3")
+    monkeypatch.setenv("FSMOUNT_VERBOSE", "0")
+    assert 0 == mount("--offline")
+    said = capsys.readouterr().err
+    assert "FSMOUNT_MAX_RMP is set in the environment, and is no option; the nearest one is" in said
+    assert 1 == said.count("WARNING")
