@@ -8,7 +8,6 @@ more than that is called from a thread.
 """
 
 import contextlib
-import ctypes
 import dataclasses
 import os
 import sqlite3
@@ -25,7 +24,7 @@ from fsmount.database import connect, data_version, reported, transaction
 from fsmount.errors import CaseError, LostError
 from fsmount.nowait import open_nowait
 from fsmount.recent import Recent
-from fsmount.stored_file import difference, place_of, set_aside
+from fsmount.stored_file import difference, place_of, set_aside, sync, sync_file_system
 
 # Not INSERT OR REPLACE: that would pass by the triggers that keep the tally.
 _ADOPT = (
@@ -39,7 +38,6 @@ _ADOPT = (
 _EVICTION_BATCH = 100
 _SYNCED_SINGLY = 8
 _UNKNOWN_FOR_NS = 60 * 10**9
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 _FIND = f"SELECT {', '.join(CONTENT_COLUMNS)} FROM content WHERE claude_file_id = ?"  # noqa: S608
@@ -133,33 +131,46 @@ class ContentStore:
         is there instead is set aside.
         """
         row = self._look_up(claude_file_id)
-        if row is None or not row.is_stored:
-            return None
+        while row and row.is_stored:
+            fd, trouble = self._open_checked(row)
+            if trouble is None:
+                return fd
+            before, row = row, self._look_up(claude_file_id)
+            if row == before:  # else it was evicted or stored anew meanwhile, which is no loss
+                raise LostError(self._give_up(row, trouble))
+        return None
+
+    def _open_checked(self, row: StoredContent) -> tuple[int | None, str | None]:
+        """Return an open file with the bytes that a row describes, or what is wrong with them."""
         try:
-            fd = os.open(self.content_path(claude_file_id), os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self.content_path(row.claude_file_id), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            self._forget_bytes(claude_file_id)
-            raise LostError("it is not there any more") from None
+            return None, "it is not there any more"
         try:
-            self._require_unchanged(fd, row)
+            status = os.fstat(fd)
+            if status.st_ctime_ns == row.changed_ns and status.st_size == row.size_bytes:
+                return fd, None
+            trouble = difference(fd, row.size_bytes, row.sha256)
         except BaseException:
             os.close(fd)
             raise
-        return fd
-
-    def _require_unchanged(self, fd: int, row: StoredContent) -> None:
-        changed_ns = os.fstat(fd).st_ctime_ns
-        if changed_ns == row.changed_ns and os.fstat(fd).st_size == row.size_bytes:
-            return
-        trouble = difference(fd, row.size_bytes, row.sha256)
         if trouble:
-            self._forget_bytes(row.claude_file_id)
-            kept = set_aside(self.content_path(row.claude_file_id), self._content_dir)
-            raise LostError(f"{trouble}; what is there is kept as {kept}" if kept else trouble)
-        with self._transaction():
+            os.close(fd)
+            return None, trouble
+        self._note_unchanged(row.claude_file_id, status.st_ctime_ns)
+        return fd, None
+
+    def _give_up(self, row: StoredContent, trouble: str) -> str:
+        self._forget_bytes(row.claude_file_id)
+        kept = set_aside(self.content_path(row.claude_file_id), self._content_dir)
+        return f"{trouble}; what is there is kept as {kept}" if kept else trouble
+
+    def _note_unchanged(self, claude_file_id: str, changed_ns: int) -> None:
+        """Remember that the bytes were right at this change time; else they are read once more."""
+        with contextlib.suppress(CaseError), self._transaction():
             self._writer.execute(
                 "UPDATE content SET changed_ns = ? WHERE claude_file_id = ?",
-                (changed_ns, row.claude_file_id),
+                (changed_ns, claude_file_id),
             )
 
     def open_nowait(self, row: StoredContent) -> int | None:
@@ -347,7 +358,7 @@ class ContentStore:
             sync_file_system(self._content_dir)
             return
         for path in [*paths, *{path.parent for path in paths}]:
-            _sync(path)
+            sync(path)
 
     def _forget_bytes(self, claude_file_id: str) -> None:
         with self._transaction():
@@ -378,21 +389,3 @@ class ContentStore:
             "UPDATE content SET used_at = ? WHERE claude_file_id = ?",
             ((used_at, claude_file_id) for claude_file_id, used_at in used.items()),
         )
-
-
-def sync_file_system(path: Path) -> None:
-    """Wait until everything on the file system of a path is on its disk."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        if _LIBC.syncfs(fd) != 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    finally:
-        os.close(fd)
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -1,16 +1,18 @@
-"""Stored bytes on the disk: where they lie, and whether they are still those that were recorded.
+"""Stored bytes on the disk: where they lie, getting them there, and whether they are still those on record.
 
 A file that was not touched since it was recorded has the change time that was recorded with it; a copy of a
 case has others, and so has a file that somebody wrote to. Only the hash tells those apart.
 """
 
 import contextlib
+import ctypes
 import hashlib
 import os
 import time
 from pathlib import Path
 
 _BLOCK_BYTES = 1 << 20
+_LIBC = ctypes.CDLL(None, use_errno=True)
 _SET_ASIDE = "altered"  # beside the directory of the content
 
 
@@ -43,3 +45,22 @@ def set_aside(path: Path, content_dir: Path) -> Path | None:
         target.parent.mkdir(mode=0o700, exist_ok=True)
         return path.rename(target)
     return None
+
+
+def sync_file_system(path: Path) -> None:
+    """Wait until everything on the file system of a path is on its disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _LIBC.syncfs(fd) != 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(fd)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a directory, are on the disk."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -19,7 +19,7 @@ from fsmount.digest import RunningDigest
 from fsmount.errors import ExportError
 from fsmount.ledger import Exported, Ledger
 from fsmount.manifests import Written
-from fsmount.store import sync_file_system
+from fsmount.stored_file import sync_file_system
 from fsmount.verification import difference
 
 PAYLOAD = "data"

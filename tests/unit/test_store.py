@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fsmount.content_rows import StoredContent
 from fsmount.errors import LostError
 from fsmount.store import ContentStore, FinishedSpool
 
@@ -95,6 +96,26 @@ def test_a_group_that_fails_takes_nothing_from_another_process(store, tmp_path, 
         store.adopt([spool(tmp_path, "a", b"1"), spool(tmp_path, "b", b"2")])
     assert [b"1", None] == [content(store, name) for name in ("a", "b")]
     assert ["a"] == [path.name for path in (tmp_path / "content").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("is_stored_anew", [False, True])
+def test_bytes_that_are_evicted_while_they_are_opened_are_no_loss(
+    store, tmp_path, monkeypatch, is_stored_anew
+):
+    """By this process or another one, between the look at the row and the look at the disk."""
+    store.adopt([spool(tmp_path, "a", b"1")])
+    look_up = store._look_up
+
+    def look_up_and_evict(claude_file_id: str) -> StoredContent | None:
+        monkeypatch.setattr(store, "_look_up", look_up)
+        row: StoredContent | None = look_up(claude_file_id)
+        store.release(["a"])
+        if is_stored_anew:
+            store.adopt([spool(tmp_path, "a", b"22")])
+        return row
+
+    monkeypatch.setattr(store, "_look_up", look_up_and_evict)
+    assert (b"22" if is_stored_anew else None) == content(store, "a")
 
 
 def test_a_copy_of_a_case_is_looked_at_once(store, tmp_path):
