@@ -22,8 +22,9 @@ from fsmount.content_rows import StoredContent
 from fsmount.digest import Expected
 from fsmount.disk import Disk
 from fsmount.download import Download
-from fsmount.errors import AbsentError, LostError, OfflineError, StaleError
+from fsmount.errors import AbsentError, OfflineError, StaleError, UncheckedError
 from fsmount.readahead import Policy
+from fsmount.recheck import Recheck
 from fsmount.source import Source
 from fsmount.spool import SMALL_BYTES, Spool
 from fsmount.store import ContentStore
@@ -84,6 +85,7 @@ class Contents:
         self._stale_pages: set[str] = set()
         self._mismatched: set[str] = set()  # on their way into the store
         self._numbers = itertools.count(1)
+        self._recheck = Recheck(store, nursery, self._note_lost)
         self._adoption = Adoption(
             store,
             self._disk,
@@ -198,17 +200,20 @@ class Contents:
 
     async def discard(self, claude_file_id: str) -> None:
         """Remove a deleted file's bytes; whoever has it open gets errors from now on."""
+        if body := self._bodies.get(claude_file_id):  # at once, whatever the disk does
+            body.forget(StaleError(f"{claude_file_id} has been deleted"))
+        self._stale_pages.add(claude_file_id)
         async with self._adoption.paused():
             body = self._bodies.pop(claude_file_id, None)
             if body:
                 self._adoption.leave_out(body)
                 body.forget(StaleError(f"{claude_file_id} has been deleted"))
                 body.release()
-            self._stale_pages.add(claude_file_id)
             await self._disk.run(lambda: self._store.discard(claude_file_id))
 
     async def aclose(self) -> None:
         """Take what is finished into the store, drop the rest; bounded in time."""
+        self._recheck.stop()
         with trio.move_on_after(_CLOSE_GRACE_S, shield=True):
             await self._adoption.finish(list(self._bodies.values()))
         for body in list(self._bodies.values()):
@@ -231,9 +236,11 @@ class Contents:
         row = self._store.find(claude_file_id)
         fd = await self._open_stored(claude_file_id) if row else None
         body = self._bodies.get(claude_file_id)  # another open may have come first, meanwhile
+        is_deleted = fd is not None and self._store.find(claude_file_id) is None
+        if fd is not None and (body or is_deleted):
+            os.close(fd)
+            fd = None
         if body:
-            if fd is not None:
-                os.close(fd)
             return _wanted(body, is_ahead=is_ahead)
         if fd is None and self._source is None:
             raise OfflineError(
@@ -249,13 +256,16 @@ class Contents:
         return body
 
     async def _open_stored(self, claude_file_id: str) -> int | None:
-        """Open stored bytes; what is not what was recorded is told, and is as if it had never been here."""
-        try:
-            return await self._disk.run(lambda: self._store.open_content(claude_file_id))
-        except LostError as error:
-            log.error("%s: the stored content is lost: %s", claude_file_id, error)
-            self._tell("lost", {"claude_file_id": claude_file_id, "why": str(error)})
-            return None
+        """Open stored bytes; those that are not what was recorded are as if they had never been here."""
+        while True:
+            try:
+                return await self._disk.run(lambda: self._store.open_content(claude_file_id))
+            except UncheckedError:
+                await self._recheck.wait(claude_file_id)
+
+    def _note_lost(self, claude_file_id: str, why: str) -> None:
+        log.error("%s: the stored content is lost: %s", claude_file_id, why)
+        self._tell("lost", {"claude_file_id": claude_file_id, "why": why})
 
     def _stored_body(
         self, claude_file_id: str, row: StoredContent, fd: int, md5: str | None

@@ -19,6 +19,7 @@ from fsmount.service import Service
 log = logging.getLogger(__name__)
 
 _DISK_S = 10.0  # how long a disk that hangs is waited for, after the answer has come
+_FORGET_AGAIN_S = (5.0, 60.0, 0.0)
 _REMAINS_S = 10.0  # how long a deleted file's directory waits for `rm -r` to come to it
 
 OUTCOME_DELETED = "deleted"
@@ -26,7 +27,7 @@ OUTCOME_ALREADY_GONE = "already gone"
 OUTCOME_REFUSED = "refused"
 OUTCOME_FAILED = "not deleted"
 OUTCOME_UNKNOWN = "unknown"
-GONE = frozenset({OUTCOME_DELETED, OUTCOME_ALREADY_GONE})
+GONE = (OUTCOME_DELETED, OUTCOME_ALREADY_GONE)
 
 
 class Journal(Protocol):
@@ -189,8 +190,7 @@ class Deleter:
         note = functools.partial(note_outcome, self._journal, claude_file_id, outcome, told_by)
         await _within_disk_s(note, f"the outcome for {claude_file_id} ({outcome}) is not on record")
         if forget:
-            what = f"{claude_file_id} is deleted, but what the case has of it is not yet"
-            await _within_disk_s(forget, what)
+            await _forgotten(forget, claude_file_id)
         done.set()
 
     async def _note_request(
@@ -220,6 +220,20 @@ async def _within_disk_s(work: Callable[[], Awaitable[object]], otherwise: str) 
             log.error("%s: the disk of the case does not answer", otherwise)
     except Exception as error:
         log.error("%s: %s", otherwise, error)
+
+
+async def _forgotten(forget: Callable[[], Awaitable[object]], claude_file_id: str) -> None:
+    """Have a deleted file forgotten, if need be at the third try: another process may hold the database."""
+    for pause_s in _FORGET_AGAIN_S:
+        try:
+            with trio.CancelScope(shield=True):  # half of it is of no use
+                await forget()
+        except Exception as error:
+            what = f"{claude_file_id} is deleted, but what the case has of it can't be yet"
+            log.error("%s: %s", what, error)
+            await trio.sleep(pause_s)
+        else:
+            return
 
 
 async def note_outcome(

@@ -30,6 +30,10 @@ class LostError(CaseError):
     """Stored bytes are gone from the disk, or not those that were recorded; the message says how."""
 
 
+class UncheckedError(CaseError):
+    """Stored bytes may not be those that were recorded: their file was changed since."""
+
+
 class CustodyError(CaseError):
     """The custody log can't be written or read."""
 

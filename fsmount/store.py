@@ -21,10 +21,18 @@ from typing import Literal, NamedTuple
 
 from fsmount.content_rows import CONTENT_COLUMNS, StoredContent, stored_content
 from fsmount.database import connect, data_version, reported, transaction
-from fsmount.errors import CaseError, LostError
+from fsmount.errors import CaseError, LostError, UncheckedError
 from fsmount.nowait import open_nowait
 from fsmount.recent import Recent
-from fsmount.stored_file import difference, place_of, set_aside, sync, sync_file_system
+from fsmount.stored_file import (
+    difference,
+    is_same_file,
+    place_of,
+    remove_set_aside,
+    set_aside,
+    sync,
+    sync_file_system,
+)
 
 # Not INSERT OR REPLACE: that would pass by the triggers that keep the tally.
 _ADOPT = (
@@ -37,6 +45,7 @@ _ADOPT = (
 )
 _EVICTION_BATCH = 100
 _SYNCED_SINGLY = 8
+_MOST_UNWRITTEN = 1000
 _UNKNOWN_FOR_NS = 60 * 10**9
 
 
@@ -91,6 +100,7 @@ class ContentStore:
         self._writer = connect(database)
         self._writing = threading.Lock()
         self._used: dict[str, int] = {}
+        self._right_ns: dict[str, int] = {}  # change times of files that were found right
         self._recent = Recent(self._look_up, lambda: data_version(self._reader))
 
     def close(self) -> None:
@@ -125,53 +135,73 @@ class ContentStore:
         return content_path(self._content_dir, claude_file_id)
 
     def open_content(self, claude_file_id: str) -> int | None:
-        """Open stored bytes for reading; None when none are stored. It may read all of them.
+        """Open stored bytes for reading; None when none are stored.
 
-        Errors: LostError when they are not what was recorded. They count as not stored from then on, and what
-        is there instead is set aside.
+        Errors: UncheckedError when their file was changed, so that `check_content` has to look at them first.
         """
         row = self._look_up(claude_file_id)
         while row and row.is_stored:
-            fd, trouble = self._open_checked(row)
-            if trouble is None:
+            fd = self._open_file(row)
+            if fd is not None and self._is_unchanged(fd, row):
                 return fd
+            if fd is not None:
+                os.close(fd)
             before, row = row, self._look_up(claude_file_id)
-            if row == before:  # else it was evicted or stored anew meanwhile, which is no loss
-                raise LostError(self._give_up(row, trouble))
+            if row == before:  # else it was evicted or stored anew meanwhile
+                raise UncheckedError(claude_file_id)
         return None
 
-    def _open_checked(self, row: StoredContent) -> tuple[int | None, str | None]:
-        """Return an open file with the bytes that a row describes, or what is wrong with them."""
+    def check_content(self, claude_file_id: str, may_go_on: Callable[[], bool]) -> None:
+        """Read all stored bytes of a file whose change time is not the recorded one; for a thread of its own.
+
+        Errors: LostError when they are not what was recorded. They count as not stored from then on, and what
+        is there instead is set aside. StoppedError; OSError, when they can't be read.
+        """
+        row = self._look_up(claude_file_id)
+        if row is None or not row.is_stored:
+            return
+        fd = self._open_file(row)
+        if fd is None:
+            self._give_up(row, None, "it is not there any more")
+            return
         try:
-            fd = os.open(self.content_path(row.claude_file_id), os.O_RDONLY | os.O_CLOEXEC)
+            changed_ns = os.fstat(fd).st_ctime_ns
+            trouble = difference(fd, row.size_bytes, row.sha256, may_go_on)
+            if trouble:
+                self._give_up(row, os.fstat(fd), trouble)
+            else:
+                self._right_ns[claude_file_id] = changed_ns
+        finally:
+            os.close(fd)
+        if len(self._right_ns) > _MOST_UNWRITTEN:
+            with self._transaction():
+                pass
+
+    def _open_file(self, row: StoredContent) -> int | None:
+        try:
+            return os.open(self.content_path(row.claude_file_id), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            return None, "it is not there any more"
-        try:
-            status = os.fstat(fd)
-            if status.st_ctime_ns == row.changed_ns and status.st_size == row.size_bytes:
-                return fd, None
-            trouble = difference(fd, row.size_bytes, row.sha256)
-        except BaseException:
-            os.close(fd)
-            raise
-        if trouble:
-            os.close(fd)
-            return None, trouble
-        self._note_unchanged(row.claude_file_id, status.st_ctime_ns)
-        return fd, None
+            return None
 
-    def _give_up(self, row: StoredContent, trouble: str) -> str:
-        self._forget_bytes(row.claude_file_id)
-        kept = set_aside(self.content_path(row.claude_file_id), self._content_dir)
-        return f"{trouble}; what is there is kept as {kept}" if kept else trouble
+    def _is_unchanged(self, fd: int, row: StoredContent) -> bool:
+        status = os.fstat(fd)
+        right_ns = self._right_ns.get(row.claude_file_id, row.changed_ns)
+        return status.st_size == row.size_bytes and status.st_ctime_ns == right_ns
 
-    def _note_unchanged(self, claude_file_id: str, changed_ns: int) -> None:
-        """Remember that the bytes were right at this change time; else they are read once more."""
-        with contextlib.suppress(CaseError), self._transaction():
+    def _give_up(self, row: StoredContent, found: os.stat_result | None, trouble: str) -> None:
+        """Let a file count as not stored, unless somebody has stored it anew: row or file are others then."""
+        path = self.content_path(row.claude_file_id)
+        kept = None
+        with self._transaction():
+            now = self._writer.execute(_FIND, (row.claude_file_id,)).fetchone()
+            if now is None or stored_content(now) != row or not is_same_file(path, found):
+                return
             self._writer.execute(
-                "UPDATE content SET changed_ns = ? WHERE claude_file_id = ?",
-                (changed_ns, claude_file_id),
+                "UPDATE content SET is_stored = 0 WHERE claude_file_id = ?", (row.claude_file_id,)
             )
+            if found:
+                kept = set_aside(path, self._content_dir)
+        raise LostError(f"{trouble}; what is there is kept as {kept}" if kept else trouble)
 
     def open_nowait(self, row: StoredContent) -> int | None:
         """Open stored bytes if that takes no waiting; None also where `open_content` is to decide."""
@@ -180,11 +210,9 @@ class ContentStore:
             fd = open_nowait(path) if row.is_stored else None
         except FileNotFoundError:
             return None
-        if fd is not None:
-            status = os.fstat(fd)
-            if status.st_size != row.size_bytes or status.st_ctime_ns != row.changed_ns:
-                os.close(fd)
-                return None
+        if fd is not None and not self._is_unchanged(fd, row):
+            os.close(fd)
+            return None
         return fd
 
     # -- writing ---------------------------------------------------------------------------------
@@ -196,29 +224,13 @@ class ContentStore:
         full disk, keeps no other out.
         """
         now = datetime.now(UTC).isoformat()
-        placed: list[FinishedSpool] = []
+        rows: list[StoredContent] = []
         failures: dict[str, OSError] = {}
         for spool in finished:
             try:
-                self._move_in(spool)
-                placed.append(spool)
+                rows.append(self._placed(spool, now))
             except OSError as error:
                 failures[spool.claude_file_id] = error
-        rows = [
-            StoredContent(
-                spool.claude_file_id,
-                spool.size_bytes,
-                spool.md5,
-                spool.sha256,
-                spool.verified,
-                spool.how,
-                spool.request_id,
-                now,
-                is_stored=True,
-                changed_ns=self.content_path(spool.claude_file_id).stat().st_ctime_ns,
-            )
-            for spool in placed
-        ]
         try:
             self._sync([self.content_path(row.claude_file_id) for row in rows])
             with self._transaction():
@@ -232,6 +244,22 @@ class ContentStore:
                     self.remove_unknown(row.claude_file_id)
             raise
         return Adopted(rows, failures)
+
+    def _placed(self, spool: FinishedSpool, now: str) -> StoredContent:
+        self._move_in(spool)
+        self._right_ns.pop(spool.claude_file_id, None)
+        return StoredContent(
+            spool.claude_file_id,
+            spool.size_bytes,
+            spool.md5,
+            spool.sha256,
+            spool.verified,
+            spool.how,
+            spool.request_id,
+            now,
+            is_stored=True,
+            changed_ns=self.content_path(spool.claude_file_id).stat().st_ctime_ns,
+        )
 
     def note_mismatch(self, claude_file_id: str) -> None:
         """Record that what the service sends for this file does not have the hash that it should."""
@@ -247,6 +275,7 @@ class ContentStore:
         with self._transaction():
             self._writer.execute("DELETE FROM content WHERE claude_file_id = ?", (claude_file_id,))
         self.content_path(claude_file_id).unlink(missing_ok=True)
+        remove_set_aside(claude_file_id, self._content_dir)
 
     def touch(self, claude_file_id: str) -> None:
         """Note that a file was used just now; written down with the next change."""
@@ -360,12 +389,6 @@ class ContentStore:
         for path in [*paths, *{path.parent for path in paths}]:
             sync(path)
 
-    def _forget_bytes(self, claude_file_id: str) -> None:
-        with self._transaction():
-            self._writer.execute(
-                "UPDATE content SET is_stored = 0 WHERE claude_file_id = ?", (claude_file_id,)
-            )
-
     def _remove_bytes(self, ids: Sequence[str]) -> None:
         with self._transaction():
             self._writer.executemany(
@@ -388,4 +411,9 @@ class ContentStore:
         self._writer.executemany(
             "UPDATE content SET used_at = ? WHERE claude_file_id = ?",
             ((used_at, claude_file_id) for claude_file_id, used_at in used.items()),
+        )
+        right, self._right_ns = self._right_ns, {}
+        self._writer.executemany(
+            "UPDATE content SET changed_ns = ? WHERE claude_file_id = ?",
+            ((changed_ns, claude_file_id) for claude_file_id, changed_ns in right.items()),
         )

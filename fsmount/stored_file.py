@@ -9,6 +9,7 @@ import ctypes
 import hashlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 _BLOCK_BYTES = 1 << 20
@@ -21,21 +22,38 @@ def place_of(claude_file_id: str) -> str:
     return f"{claude_file_id[-2:].lower()}/{claude_file_id}"
 
 
-def difference(fd: int, size_bytes: int | None, sha256: str | None) -> str | None:
+class StoppedError(Exception):
+    """A file was not read to its end, since nobody wants to know any more."""
+
+
+def difference(
+    fd: int, size_bytes: int | None, sha256: str | None, may_go_on: Callable[[], bool]
+) -> str | None:
     """Return in what an open file differs from what was recorded, None when in nothing; reads all of it.
 
-    Errors: OSError.
+    Errors: OSError; StoppedError.
     """
     found_bytes = os.fstat(fd).st_size
     if found_bytes != size_bytes:
         return f"it has {found_bytes} bytes, recorded are {size_bytes}"
     digest, offset = hashlib.sha256(usedforsecurity=False), 0
     while block := os.pread(fd, _BLOCK_BYTES, offset):
+        if not may_go_on():
+            raise StoppedError
         digest.update(block)
         offset += len(block)
     if digest.hexdigest() != sha256:
         return f"its SHA-256 is {digest.hexdigest()}, recorded is {sha256}"
     return None
+
+
+def is_same_file(path: Path, found: os.stat_result | None) -> bool:
+    """Say whether a path still leads to the file that was looked at; None: to none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return found is None
+    return found is not None and os.path.samestat(status, found)
 
 
 def set_aside(path: Path, content_dir: Path) -> Path | None:
@@ -45,6 +63,12 @@ def set_aside(path: Path, content_dir: Path) -> Path | None:
         target.parent.mkdir(mode=0o700, exist_ok=True)
         return path.rename(target)
     return None
+
+
+def remove_set_aside(claude_file_id: str, content_dir: Path) -> None:
+    """Remove what was set aside of a file, which has been deleted for ever."""
+    for path in (content_dir.parent / _SET_ASIDE).glob(f"{claude_file_id}.*"):
+        path.unlink(missing_ok=True)
 
 
 def sync_file_system(path: Path) -> None:

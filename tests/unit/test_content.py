@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -247,6 +247,55 @@ async def test_stored_bytes_that_somebody_altered_are_not_served(tmp_path, caplo
     assert (["acquired"], 1) == (events.names, len(source.requests))
     (altered,) = (tmp_path / "altered").iterdir()
     assert BODY[:-1] + b"!" == altered.read_bytes()
+
+
+async def test_looking_at_a_changed_file_is_no_reason_to_wait_for_ever(tmp_path, monkeypatch):
+    """Who asks gives up in time, and others are not held up; the result is there for the next one."""
+    source = ScriptedSource(BODY)
+    async with contents_of(source, tmp_path) as (contents, _):
+        await read(contents)
+    (stored,) = (tmp_path / "content").rglob(FILE_ID)
+    stored.chmod(0o600)
+    looks: list[str] = []
+    may_look = threading.Event()
+    real = ContentStore.check_content
+
+    def look_slowly(self: ContentStore, claude_file_id: str, may_go_on: Callable[[], bool]) -> None:
+        looks.append(claude_file_id)
+        may_look.wait(10)
+        real(self, claude_file_id, may_go_on)
+
+    monkeypatch.setattr(ContentStore, "check_content", look_slowly)
+    async with contents_of(source, tmp_path) as (contents, events):
+        for _ in range(3):
+            with trio.move_on_after(0.1) as scope:
+                await read(contents)
+            assert scope.cancelled_caught
+        opened = await contents.open("claude_file_other", len(BODY), None, whole=True)
+        opened.close()
+        may_look.set()
+        assert BODY == await read(contents)
+    assert [FILE_ID] == looks
+    assert (["acquired"], 2) == (events.names, len(source.requests))  # the other one
+
+
+async def test_a_file_that_is_deleted_while_it_is_looked_at_is_not_served(tmp_path, monkeypatch):
+    """It takes a while for a large one, in which it can be deleted."""
+    async with contents_of(ScriptedSource(BODY), tmp_path) as (contents, _):
+        await read(contents)
+    real = ContentStore.open_content
+
+    def open_late(self: ContentStore, claude_file_id: str) -> int | None:
+        fd = real(self, claude_file_id)
+        if fd is not None:
+            self.discard(claude_file_id)
+        return fd
+
+    monkeypatch.setattr(ContentStore, "open_content", open_late)
+    async with contents_of(ScriptedSource(BODY), tmp_path) as (contents, _):
+        opened = await contents.open(FILE_ID, len(BODY), None, whole=False)
+        assert opened.body.stored is None
+        opened.close()
 
 
 async def test_bytes_that_were_verified_once_vouch_for_themselves(tmp_path):

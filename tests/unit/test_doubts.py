@@ -153,6 +153,7 @@ async def test_an_odd_log_ends_nothing():
         odd: list[dict[str, object]] = [
             {"event": "delete_requested", "claude_file_id": A, "seq": None},
             {"event": None},
+            {"event": "delete_outcome", "claude_file_id": B, "outcome": ["deleted"]},
         ]
         await world.doubts.resolve_old(lambda: odd)
         assert [A] == world.forgotten

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from fsmount.content_rows import StoredContent
-from fsmount.errors import LostError
+from fsmount.errors import LostError, UncheckedError
 from fsmount.store import ContentStore, FinishedSpool
+from fsmount.stored_file import StoppedError
 
 
 @pytest.fixture
@@ -94,6 +95,7 @@ def test_a_group_that_fails_takes_nothing_from_another_process(store, tmp_path, 
     monkeypatch.setattr(store, "_sync", refuse)
     with pytest.raises(OSError, match="Input"):
         store.adopt([spool(tmp_path, "a", b"1"), spool(tmp_path, "b", b"2")])
+    check(store, "a")  # it was placed over that one, which is the same
     assert [b"1", None] == [content(store, name) for name in ("a", "b")]
     assert ["a"] == [path.name for path in (tmp_path / "content").rglob("*") if path.is_file()]
 
@@ -118,7 +120,8 @@ def test_bytes_that_are_evicted_while_they_are_opened_are_no_loss(
     assert (b"22" if is_stored_anew else None) == content(store, "a")
 
 
-def test_a_copy_of_a_case_is_looked_at_once(store, tmp_path):
+@pytest.mark.parametrize("is_written_down", [False, True])
+def test_a_copy_of_a_case_is_looked_at_once(store, tmp_path, is_written_down):
     """Its files have other change times and the same bytes: read once in whole, and believed from then on."""
     store.adopt([spool(tmp_path, "a", b"x" * 100)])
     path = store.content_path("a")
@@ -126,12 +129,53 @@ def test_a_copy_of_a_case_is_looked_at_once(store, tmp_path):
     row = store.find("a")
     assert row is not None
     assert store.open_nowait(row) is None
+    check(store, "a")
     assert b"x" * 100 == content(store, "a")
-    row = store.find("a")
-    assert row is not None
+    if is_written_down:  # with the next change of anything
+        store.note_mismatch("b")
+        row = store.find("a")
+        assert row is not None
+        assert path.stat().st_ctime_ns == row.changed_ns
     fd = store.open_nowait(row)
     assert fd is not None
     os.close(fd)
+
+
+def test_what_was_stored_anew_meanwhile_is_not_set_aside(store, tmp_path, monkeypatch):
+    """Two askers find the same altered bytes, and the first one has them fetched again."""
+    store.adopt([spool(tmp_path, "a", b"right")])
+    store.content_path("a").write_bytes(b"wrong")
+
+    def store_anew(*_seen: object) -> str:
+        store.content_path("a").unlink()
+        store.adopt([spool(tmp_path, "a", b"right")])
+        return "its SHA-256 is another"
+
+    monkeypatch.setattr("fsmount.store.difference", store_anew)
+    check(store, "a")
+    assert b"right" == content(store, "a")
+    assert not (tmp_path / "altered").exists()
+
+
+def test_a_check_that_nobody_wants_any_more_ends(store, tmp_path):
+    """At the end of a mount, for one; nothing is known of the file then."""
+    store.adopt([spool(tmp_path, "a", b"x" * 100)])
+    os.chmod(store.content_path("a"), 0o600)
+    with pytest.raises(StoppedError):
+        store.check_content("a", lambda: False)
+    with pytest.raises(UncheckedError):
+        store.open_content("a")
+
+
+def test_what_was_set_aside_goes_with_its_file(store, tmp_path):
+    """What is deleted for ever leaves nothing here, whatever it was taken for."""
+    store.adopt([spool(tmp_path, "a", b"1")])
+    store.content_path("a").write_bytes(b"2")
+    with pytest.raises(LostError):
+        check(store, "a")
+    assert 1 == len(list((tmp_path / "altered").iterdir()))
+    store.discard("a")
+    assert [] == list((tmp_path / "altered").iterdir())
 
 
 def test_the_tally_follows_replacement_and_removal(store, tmp_path):
@@ -143,6 +187,10 @@ def test_the_tally_follows_replacement_and_removal(store, tmp_path):
     assert 7 == store.total_bytes
     assert store.find("b") is None
     assert content(store, "b") is None
+
+
+def check(store: ContentStore, name: str) -> None:
+    store.check_content(name, lambda: True)
 
 
 @pytest.mark.parametrize(
@@ -161,8 +209,11 @@ def test_bytes_that_are_missing_or_altered_are_not_called_stored(store, tmp_path
     row = store.find("a")
     assert row is not None
     assert store.open_nowait(row) is None
-    with pytest.raises(LostError, match=says):
+    with pytest.raises(UncheckedError):
         store.open_content("a")
+    with pytest.raises(LostError, match=says):
+        check(store, "a")
+    check(store, "a")  # told once
     assert store.open_content("a") is None
     assert altered == [path.read_bytes() for path in (tmp_path / "altered").glob("a.*")]
     row = store.find("a")
