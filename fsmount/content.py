@@ -22,7 +22,14 @@ from fsmount.content_rows import StoredContent
 from fsmount.digest import Expected
 from fsmount.disk import Disk
 from fsmount.download import Download
-from fsmount.errors import AbsentError, OfflineError, StaleError, UncheckedError
+from fsmount.errors import (
+    AbsentError,
+    CaseError,
+    ContentError,
+    OfflineError,
+    StaleError,
+    UncheckedError,
+)
 from fsmount.readahead import Policy
 from fsmount.recheck import Recheck
 from fsmount.source import Source
@@ -33,6 +40,7 @@ log = logging.getLogger(__name__)
 
 # Unfinished files that are kept for their next reader: each holds a descriptor, and room on the disk.
 _IDLE_PARTIALS, _IDLE_PARTIAL_BYTES = 64, 1 << 30
+_LOOKS = 3  # at a stored file that is changed again and again
 _CLOSE_GRACE_S = 10.0  # for taking finished files into the store at the end
 
 
@@ -236,8 +244,7 @@ class Contents:
         row = self._store.find(claude_file_id)
         fd = await self._open_stored(claude_file_id) if row else None
         body = self._bodies.get(claude_file_id)  # another open may have come first, meanwhile
-        is_deleted = fd is not None and self._store.find(claude_file_id) is None
-        if fd is not None and (body or is_deleted):
+        if fd is not None and (body or self._is_unknown(claude_file_id)):
             os.close(fd)
             fd = None
         if body:
@@ -257,11 +264,19 @@ class Contents:
 
     async def _open_stored(self, claude_file_id: str) -> int | None:
         """Open stored bytes; those that are not what was recorded are as if they had never been here."""
-        while True:
+        for _ in range(_LOOKS):
             try:
                 return await self._disk.run(lambda: self._store.open_content(claude_file_id))
             except UncheckedError:
                 await self._recheck.wait(claude_file_id)
+        raise ContentError(f"{claude_file_id}: its stored file is being changed; try again later")
+
+    def _is_unknown(self, claude_file_id: str) -> bool:
+        """Say whether a file was deleted while it was opened; in doubt it was not."""
+        try:
+            return self._store.find(claude_file_id) is None
+        except CaseError:
+            return False
 
     def _note_lost(self, claude_file_id: str, why: str) -> None:
         log.error("%s: the stored content is lost: %s", claude_file_id, why)

@@ -18,8 +18,8 @@ from fsmount.service import Service
 
 log = logging.getLogger(__name__)
 
-_DISK_S = 10.0  # how long a disk that hangs is waited for, after the answer has come
-_FORGET_AGAIN_S = (5.0, 60.0, 0.0)
+_DISK_S = 20.0  # how long disk and database are waited for, after the answer has come
+_FORGET_AGAIN_S = (5.0, 60.0, 0.0)  # another process may hold the database
 _REMAINS_S = 10.0  # how long a deleted file's directory waits for `rm -r` to come to it
 
 OUTCOME_DELETED = "deleted"
@@ -189,8 +189,12 @@ class Deleter:
         """Write down what became of it, and have it forgotten; that one fails does not keep the other."""
         note = functools.partial(note_outcome, self._journal, claude_file_id, outcome, told_by)
         await _within_disk_s(note, f"the outcome for {claude_file_id} ({outcome}) is not on record")
-        if forget:
-            await _forgotten(forget, claude_file_id)
+        for pause_s in _FORGET_AGAIN_S if forget else ():
+            what = f"{claude_file_id} is deleted, but what the case has of it is not yet"
+            if forget and await _within_disk_s(forget, what):
+                break
+            done.set()  # it is deleted all the same
+            await trio.sleep(pause_s)
         done.set()
 
     async def _note_request(
@@ -211,29 +215,17 @@ class Deleter:
         )
 
 
-async def _within_disk_s(work: Callable[[], Awaitable[object]], otherwise: str) -> None:
-    """Do some work on the disk, also at the end of a mount; tell where it fails, or takes too long."""
+async def _within_disk_s(work: Callable[[], Awaitable[object]], otherwise: str) -> bool:
+    """Do some work on the disk, also at the end of a mount; say whether it was done, and log if not."""
     try:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _DISK_S) as scope:
             await work()
-        if scope.cancelled_caught:
-            log.error("%s: the disk of the case does not answer", otherwise)
     except Exception as error:
         log.error("%s: %s", otherwise, error)
-
-
-async def _forgotten(forget: Callable[[], Awaitable[object]], claude_file_id: str) -> None:
-    """Have a deleted file forgotten, if need be at the third try: another process may hold the database."""
-    for pause_s in _FORGET_AGAIN_S:
-        try:
-            with trio.CancelScope(shield=True):  # half of it is of no use
-                await forget()
-        except Exception as error:
-            what = f"{claude_file_id} is deleted, but what the case has of it can't be yet"
-            log.error("%s: %s", what, error)
-            await trio.sleep(pause_s)
-        else:
-            return
+        return False
+    if scope.cancelled_caught:
+        log.error("%s: the disk of the case does not answer", otherwise)
+    return not scope.cancelled_caught
 
 
 async def note_outcome(

@@ -1,10 +1,10 @@
 """Stored files that were changed since they were recorded: each is read once, beside everything else.
 
 Reading a large one takes longer than an operation may wait, so it goes on when its askers give up, and its
-result is kept for the next one. It has a thread to itself, so that reading and writing other files goes on.
+result is kept for the next one. Large ones have a thread to themselves, and so have small ones: everything
+else goes on meanwhile.
 """
 
-import logging
 import threading
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from fsmount.errors import LostError
 from fsmount.store import ContentStore
 from fsmount.stored_file import StoppedError
 
-log = logging.getLogger(__name__)
+_LARGE_BYTES = 16 << 20
 
 
 class Recheck:
@@ -26,7 +26,7 @@ class Recheck:
         self._store = store
         self._nursery = nursery
         self._on_lost = on_lost
-        self._one_at_a_time = trio.CapacityLimiter(1)
+        self._large, self._small = trio.CapacityLimiter(1), trio.CapacityLimiter(2)
         self._is_ending = threading.Event()
         self._under_way: dict[str, _Check] = {}
 
@@ -37,8 +37,9 @@ class Recheck:
         """
         check = self._under_way.get(claude_file_id)
         if check is None:
-            check = self._under_way[claude_file_id] = _Check()
+            check = _Check()
             self._nursery.start_soon(self._run, claude_file_id, check)
+            self._under_way[claude_file_id] = check
         await check.done.wait()
         if check.error:
             raise check.error
@@ -52,13 +53,19 @@ class Recheck:
             self._store.check_content(claude_file_id, lambda: not self._is_ending.is_set())
 
         try:
-            await trio.to_thread.run_sync(look, limiter=self._one_at_a_time, abandon_on_cancel=True)
+            row = self._store.find(claude_file_id)
+            is_large = row is not None and (row.size_bytes or 0) > _LARGE_BYTES
+            limiter = self._large if is_large else self._small
+            await trio.to_thread.run_sync(look, limiter=limiter, abandon_on_cancel=True)
         except LostError as error:
             self._on_lost(claude_file_id, str(error))
         except StoppedError:
             check.error = OSError("the mount ends")
         except Exception as error:  # for those who wait; nothing may end the nursery
             check.error = error
+        except BaseException:  # cancelled
+            check.error = OSError("the mount ends")
+            raise
         finally:
             del self._under_way[claude_file_id]
             check.done.set()

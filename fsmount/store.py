@@ -106,7 +106,7 @@ class ContentStore:
     def close(self) -> None:
         """Write down what was used last, and close the database."""
         with contextlib.suppress(sqlite3.Error):
-            self._write_used()
+            self._write_memory()
         self._reader.close()
         self._writer.close()
 
@@ -165,17 +165,17 @@ class ContentStore:
             self._give_up(row, None, "it is not there any more")
             return
         try:
-            changed_ns = os.fstat(fd).st_ctime_ns
+            found = os.fstat(fd)
             trouble = difference(fd, row.size_bytes, row.sha256, may_go_on)
             if trouble:
-                self._give_up(row, os.fstat(fd), trouble)
+                self._give_up(row, found, trouble)
             else:
-                self._right_ns[claude_file_id] = changed_ns
+                self._right_ns[claude_file_id] = found.st_ctime_ns
         finally:
             os.close(fd)
         if len(self._right_ns) > _MOST_UNWRITTEN:
-            with self._transaction():
-                pass
+            with contextlib.suppress(CaseError), self._transaction():
+                pass  # writes them down; else they are looked at again
 
     def _open_file(self, row: StoredContent) -> int | None:
         try:
@@ -189,9 +189,8 @@ class ContentStore:
         return status.st_size == row.size_bytes and status.st_ctime_ns == right_ns
 
     def _give_up(self, row: StoredContent, found: os.stat_result | None, trouble: str) -> None:
-        """Let a file count as not stored, unless somebody has stored it anew: row or file are others then."""
+        """Let a file count as not stored, unless somebody has changed row or file while it was looked at."""
         path = self.content_path(row.claude_file_id)
-        kept = None
         with self._transaction():
             now = self._writer.execute(_FIND, (row.claude_file_id,)).fetchone()
             if now is None or stored_content(now) != row or not is_same_file(path, found):
@@ -199,8 +198,9 @@ class ContentStore:
             self._writer.execute(
                 "UPDATE content SET is_stored = 0 WHERE claude_file_id = ?", (row.claude_file_id,)
             )
-            if found:
-                kept = set_aside(path, self._content_dir)
+        kept = None
+        if found and is_same_file(path, found):  # only now: what is set aside must count as lost
+            kept = set_aside(path, self._content_dir)
         raise LostError(f"{trouble}; what is there is kept as {kept}" if kept else trouble)
 
     def open_nowait(self, row: StoredContent) -> int | None:
@@ -271,11 +271,11 @@ class ContentStore:
             )
 
     def discard(self, claude_file_id: str) -> None:
-        """Remove a file's bytes and all that is known of them."""
-        with self._transaction():
-            self._writer.execute("DELETE FROM content WHERE claude_file_id = ?", (claude_file_id,))
+        """Remove a file's bytes and all that is known of them; the row goes last, as a reminder."""
         self.content_path(claude_file_id).unlink(missing_ok=True)
         remove_set_aside(claude_file_id, self._content_dir)
+        with self._transaction():
+            self._writer.execute("DELETE FROM content WHERE claude_file_id = ?", (claude_file_id,))
 
     def touch(self, claude_file_id: str) -> None:
         """Note that a file was used just now; written down with the next change."""
@@ -399,21 +399,25 @@ class ContentStore:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
+        used: dict[str, int] = {}
+        right: dict[str, int] = {}
         try:
             with self._writing, reported(self._path), transaction(self._writer):
                 yield
-                self._write_used()
+                used, right = self._write_memory()
         finally:
             self._recent.forget()
+        for memory, written in ((self._used, used), (self._right_ns, right)):
+            for key, value in written.items():
+                if memory.get(key) == value:  # else there is news since
+                    memory.pop(key, None)
 
-    def _write_used(self) -> None:
-        used, self._used = self._used, {}
-        self._writer.executemany(
-            "UPDATE content SET used_at = ? WHERE claude_file_id = ?",
-            ((used_at, claude_file_id) for claude_file_id, used_at in used.items()),
-        )
-        right, self._right_ns = self._right_ns, {}
-        self._writer.executemany(
-            "UPDATE content SET changed_ns = ? WHERE claude_file_id = ?",
-            ((changed_ns, claude_file_id) for claude_file_id, changed_ns in right.items()),
-        )
+    def _write_memory(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Write down when files were used last, and found right; return what was written."""
+        used, right = dict(self._used), dict(self._right_ns)
+        for column, values in (("used_at", used), ("changed_ns", right)):
+            self._writer.executemany(
+                f"UPDATE content SET {column} = ? WHERE claude_file_id = ?",  # noqa: S608
+                ((value, claude_file_id) for claude_file_id, value in values.items()),
+            )
+        return used, right

@@ -48,12 +48,16 @@ def difference(
 
 
 def is_same_file(path: Path, found: os.stat_result | None) -> bool:
-    """Say whether a path still leads to the file that was looked at; None: to none."""
+    """Say whether a path still leads to the file that was looked at, unchanged; None: to none."""
     try:
         status = path.stat()
     except FileNotFoundError:
         return found is None
-    return found is not None and os.path.samestat(status, found)
+    return (
+        found is not None
+        and os.path.samestat(status, found)
+        and (status.st_ctime_ns, status.st_size) == (found.st_ctime_ns, found.st_size)
+    )
 
 
 def set_aside(path: Path, content_dir: Path) -> Path | None:

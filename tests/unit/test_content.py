@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +15,14 @@ import trio.testing
 import client
 from fsmount.content import Contents
 from fsmount.digest import RunningHash
-from fsmount.errors import CaseError, MismatchError, OfflineError, SizeDiffersError, StaleError
+from fsmount.errors import (
+    CaseError,
+    ContentError,
+    MismatchError,
+    OfflineError,
+    SizeDiffersError,
+    StaleError,
+)
 from fsmount.intake import Intake
 from fsmount.readahead import Policy
 from fsmount.spool import Spool
@@ -277,6 +285,26 @@ async def test_looking_at_a_changed_file_is_no_reason_to_wait_for_ever(tmp_path,
         assert BODY == await read(contents)
     assert [FILE_ID] == looks
     assert (["acquired"], 2) == (events.names, len(source.requests))  # the other one
+
+
+async def test_a_file_that_is_changed_again_and_again_is_an_error(tmp_path, monkeypatch):
+    """Its reader gets an answer; what is served is never a guess."""
+    async with contents_of(ScriptedSource(BODY), tmp_path) as (contents, _):
+        await read(contents)
+    (stored,) = (tmp_path / "content").rglob(FILE_ID)
+    real = ContentStore.check_content
+
+    def touch_after(self: ContentStore, claude_file_id: str, may_go_on: Callable[[], bool]) -> None:
+        real(self, claude_file_id, may_go_on)
+        time.sleep(0.02)
+        stored.chmod(0o600)
+
+    stored.chmod(0o600)
+    monkeypatch.setattr(ContentStore, "check_content", touch_after)
+    async with contents_of(None, tmp_path) as (contents, events):
+        with pytest.raises(ContentError, match="is being changed"):
+            await read(contents)
+    assert [] == events.names
 
 
 async def test_a_file_that_is_deleted_while_it_is_looked_at_is_not_served(tmp_path, monkeypatch):

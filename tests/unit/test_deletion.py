@@ -214,6 +214,26 @@ def test_a_log_whose_disk_hangs_is_left_open(tmp_path, monkeypatch):
         log.append("unmounted", {})
 
 
+async def test_who_deletes_does_not_wait_for_what_has_to_be_tried_again(
+    tmp_path, autojump_clock, caplog
+):
+    """Another process may hold the database: the file is deleted all the same, and forgotten later."""
+    tries: list[float] = []
+
+    async def forget() -> None:
+        tries.append(trio.current_time())
+        if len(tries) < 3:
+            raise CaseError("the catalog is held by another process")
+
+    with contextlib.closing(CustodyLog(tmp_path / "custody.jsonl")) as log:
+        async with trio.open_nursery() as nursery:
+            started = trio.current_time()
+            await _deleter(nursery, Files(), log).delete("claude_file_1", None, ME, forget)
+            assert trio.current_time() - started < 1
+    assert 3 == len(tries)
+    assert 2 == caplog.text.count("what the case has of it is not yet")
+
+
 async def test_the_confirmation_is_on_record_with_its_request(tmp_path):
     """What can't be undone can be asked about: the service knows its requests by their ids."""
     with contextlib.closing(CustodyLog(tmp_path / "custody.jsonl")) as log:

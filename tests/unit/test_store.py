@@ -157,6 +157,43 @@ def test_what_was_stored_anew_meanwhile_is_not_set_aside(store, tmp_path, monkey
     assert not (tmp_path / "altered").exists()
 
 
+def test_bytes_that_are_restored_while_they_are_read_are_not_set_aside(
+    store, tmp_path, monkeypatch
+):
+    """Part of what was read was the old, part the new: that says nothing, and it is read again."""
+    store.adopt([spool(tmp_path, "a", b"right")])
+    store.content_path("a").write_bytes(b"wrong")
+
+    def restore(*_seen: object) -> str:
+        monkeypatch.undo()
+        store.content_path("a").write_bytes(b"right")
+        return "its SHA-256 is another"
+
+    monkeypatch.setattr("fsmount.store.difference", restore)
+    check(store, "a")
+    with pytest.raises(UncheckedError):
+        store.open_content("a")
+    check(store, "a")
+    assert b"right" == content(store, "a")
+    assert not (tmp_path / "altered").exists()
+
+
+def test_bytes_that_cant_be_removed_are_remembered(store, tmp_path, monkeypatch):
+    """What is known of a deleted file goes last, so that the next try finds what is left of it."""
+    store.adopt([spool(tmp_path, "a", b"1")])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        with pytest.raises(OSError, match="Input"):
+            store.discard("a")
+    assert store.find("a") is not None
+    store.discard("a")
+    assert (None, False) == (store.find("a"), store.content_path("a").exists())
+
+
 def test_a_check_that_nobody_wants_any_more_ends(store, tmp_path):
     """At the end of a mount, for one; nothing is known of the file then."""
     store.adopt([spool(tmp_path, "a", b"x" * 100)])
