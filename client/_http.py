@@ -80,7 +80,7 @@ class AsyncSender(_Sending):
         """
         transport = self._transports[request.kind]
         response = await transport.handle_async_request(self._outgoing(request))
-        if came_too_early(response):
+        if _came_too_early(response):
             await response.aclose()
             raise httpx.RemoteProtocolError(_TOO_EARLY)
         return response
@@ -121,7 +121,7 @@ class Sender(_Sending):
         """Return the head of the answer; see `AsyncSender.send`."""
         transport = self._transports[request.kind]
         response = transport.handle_request(self._outgoing(request))
-        if came_too_early(response):
+        if _came_too_early(response):
             response.close()
             raise httpx.RemoteProtocolError(_TOO_EARLY)
         return response
@@ -181,7 +181,7 @@ def _pools(http: httpx.AsyncClient | httpx.Client, kind: type[Pool]) -> Iterator
             yield pool
 
 
-def came_too_early(response: httpx.Response) -> bool:
+def _came_too_early(response: httpx.Response) -> bool:
     """Say whether a head was there before anything was received for its request.
 
     Where a body goes on beyond its announced end, the HTTP library takes the rest for the answer to the next

@@ -1,7 +1,7 @@
 """Bodies of answers, read honestly: as they come, undecoded, and an end only where there is one."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import anyio
 import httpx
@@ -24,12 +24,22 @@ class _Reading:
         self._has_ended = False
         self._is_broken = False
 
-    def _require_unbroken(self) -> None:
+    @contextlib.contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Let a body that was given up stay so, whatever kept it from its end."""
         # The library's iterators just end when they are used again after a failure or a cancellation; that
         # must never look like the end of the body.
         if self._is_broken:
             what = f"{self._about}: the body was given up before its end"
             raise TruncatedError(what, request_id=self.request_id)
+        try:
+            yield
+        except FAILURES as error:
+            self._is_broken = True
+            raise interrupted(error, self._about, self.request_id) from error
+        except BaseException:
+            self._is_broken = True
+            raise
 
 
 class AsyncBody(_Reading):
@@ -57,19 +67,12 @@ class AsyncBody(_Reading):
         Errors: of the check; TruncatedError, APITimeoutError, APIConnectionError. Once one was raised, or
         the call was cancelled, it is TruncatedError for ever.
         """
-        self._require_unbroken()
-        try:
+        with self._going_on():
             async for chunk in self._chunks:
                 if chunk:
                     self._check.take(chunk)
                     return chunk
             self._check.finish()
-        except FAILURES as error:
-            self._is_broken = True
-            raise interrupted(error, self._about, self.request_id) from error
-        except BaseException:
-            self._is_broken = True
-            raise
         self._has_ended = True
         return b""
 
@@ -97,19 +100,12 @@ class Body(_Reading):
 
     def receive(self) -> bytes:
         """Return the next bytes; b"" after a proper end only; see `AsyncBody.receive`."""
-        self._require_unbroken()
-        try:
+        with self._going_on():
             for chunk in self._chunks:
                 if chunk:
                     self._check.take(chunk)
                     return chunk
             self._check.finish()
-        except FAILURES as error:
-            self._is_broken = True
-            raise interrupted(error, self._about, self.request_id) from error
-        except BaseException:
-            self._is_broken = True
-            raise
         self._has_ended = True
         return b""
 
